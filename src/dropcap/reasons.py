@@ -72,7 +72,7 @@ class Reason(StrEnum):
             return otherwise
 
 
-class Told(StrEnum):
+class NoticeKind(StrEnum):
     """What people are notified of."""
 
     PAUSED = "paused"  # a server, a project or a folder

@@ -92,45 +92,45 @@ Given = TypeVarTuple("Given")
 _IDLE = 30.0
 
 
-class Hand:
-    """Does one thing after the other. May be asked by any number of threads."""
+class SerialExecutor:
+    """Runs one task after the other, in a thread of its own. Any number of threads may submit."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._acts: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], Future[Any], float]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], Future[Any], float]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._overdue: float | None = None  # when nobody waits any more for the act in hand
+        self._overdue: float | None = None  # when nobody waits any more for the task that runs
 
-    def do(self, within: float, act: Callable[[*Given], T], *given: *Given) -> T:
+    def run(self, within: float, task: Callable[[*Given], T], *given: *Given) -> T:
         """What `act` returns or raises, given the rest. Raises TimeoutError (an OSError) if that takes longer than `within`
         seconds, and at once while an act before it does; one that was not begun until then never is."""
         overdue = self._overdue
         if overdue is not None and time.monotonic() > overdue:
             raise TimeoutError
-        done = self.begin(within, act, *given)
+        done = self.submit(within, task, *given)
         try:
             return done.result(within)
         except TimeoutError:
             done.cancel()
             raise
 
-    def begin(self, within: float, act: Callable[[*Given], T], *given: *Given) -> Future[T]:
-        """Let `act` be done after all that was asked for before, and do not wait."""
+    def submit(self, within: float, task: Callable[[*Given], T], *given: *Given) -> Future[T]:
+        """Run `task` after all that were submitted before, and do not wait."""
         done: Future[T] = Future()
         with self._lock:
             if self._thread is None:
                 self._thread = begin(self._work, self._name)
-            self._acts.put((act, given, done, within))
+            self._tasks.put((task, given, done, within))
         return done
 
     def _work(self) -> None:
         while True:
             try:
-                act, given, done, within = self._acts.get(timeout=_IDLE)
+                task, given, done, within = self._tasks.get(timeout=_IDLE)
             except queue.Empty:
                 with self._lock:
-                    if self._acts.empty():
+                    if self._tasks.empty():
                         self._thread = None
                         return
                 continue
@@ -138,7 +138,7 @@ class Hand:
                 continue
             self._overdue = time.monotonic() + within
             try:
-                done.set_result(act(*given))
+                done.set_result(task(*given))
             except BaseException as error:  # it is the asking thread's
                 done.set_exception(error)
             finally:

@@ -43,7 +43,7 @@ class Logic:
         self.fields = frozenset(_reference(value)[:2] for kind, value in self._tokens if kind == "field")
         self.holds(None)
 
-    def holds(self, row: Seen | None) -> bool:
+    def holds(self, row: RowSet | None) -> bool:
         """Whether it holds for a row; without one, only whether it can be read counts."""
         self._row, self._position, self._depth = row, 0, 0
         found = self._any()
@@ -111,7 +111,7 @@ def _reference(text: str) -> tuple[str | None, str, str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RowSet:
     """A record's row as a filter sees it."""
 
     rows: Mapping[RowKey, Row]
@@ -255,7 +255,7 @@ def _rows(call: Call, fields: list[Field], eav: bool) -> Iterator[dict[str, Any]
                 continue
             if not _has_data(project, key, rows[key], fields):
                 continue
-            if logic is not None and not logic.holds(Seen(rows, key)):
+            if logic is not None and not logic.holds(RowSet(rows, key)):
                 continue
             shown = _shown(call, record, key, rows[key], fields, columns, labels)
             if eav:

@@ -12,7 +12,7 @@ import pytest
 
 from dropcap.config.load import load
 from dropcap.config.model import Config, Dashboard, Expect, SecretPlace, clock_time, weekdays
-from dropcap.reasons import Told
+from dropcap.reasons import NoticeKind
 
 BASE = """
 projects: {trial: {url: https://redcap.example.org/api/, token_file: t}}
@@ -44,9 +44,9 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
     desk, lab = config.notify.recipients
     assert (config.notify.after, config.notify.digest) == (120.0, 300.0)
     assert desk.of_all
-    assert desk.events == frozenset(Told)
+    assert desk.events == frozenset(NoticeKind)
     assert desk.url.file == str(tmp_path / "desk.url")
-    assert (lab.events, lab.names) == ({Told.FILES, Told.EXPECTED}, True)
+    assert (lab.events, lab.names) == ({NoticeKind.FILES, NoticeKind.EXPECTED}, True)
     assert lab.concerned((), ["labs"])
     assert not lab.concerned(["trial"], ["others"])
     assert config.metrics.textfile == tmp_path / "dropcap.prom"

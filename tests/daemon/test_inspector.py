@@ -136,7 +136,7 @@ def test_an_update_of_redcap_and_a_refusal_are_reasons_to_look_again(
             place.box.project.in_production = True
             assert place.box.wait_for(lambda box: _looks(place) == 3)
             place.box.tokens[place.box.token] = replace(Rights(), api_import=False)
-            engine.lines["trial"].forget()  # what delivery does upon a refusal
+            engine.clients["trial"].forget()  # what delivery does upon a refusal
             eventually(lambda: "no API import right" in (tmp_path / "log").read_text())
         finally:
             engine.inspector.stop()

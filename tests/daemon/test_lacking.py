@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.daemon.custody import AWAY, HANDED_OVER, Lacking
+from dropcap.daemon.host_leases import AWAY, HANDED_OVER, Lacking
 from dropcap.hosts.membership import Member, plan
 
 NOT_GONE: frozenset[str] = frozenset()

@@ -22,7 +22,7 @@ from redcap_sandbox import Fault
 from tests.site import Site, eventually
 
 #: What other threads may read of a folder that intake has opened.
-SHARED = {"lent", "full", "not_taken", "behind", "left", "asks", "strays", "waits_for", "__class__"}
+SHARED = {"shared_tree", "full", "not_taken", "behind", "left", "asks", "strays", "waits_for", "__class__"}
 
 
 class Owned:

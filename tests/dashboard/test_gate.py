@@ -24,7 +24,7 @@ needs.library("starlette")
 import requests
 
 from dropcap.dashboard.gate import LINK_LASTS, MOST_WRONG, Bucket, Sessions, TooManyTries, may_change
-from dropcap.ledger.chain import Means, Who
+from dropcap.ledger.chain import AuditActor, AuditChannel
 from dropcap.secret import Secret
 from tests.dashboard.conftest import SECRET, Watched
 
@@ -63,22 +63,22 @@ def test_a_bucket_lets_through_so_many() -> None:
 def test_a_guessed_secret_and_a_link() -> None:
     now = 0.0
     sessions, secret = Sessions(lambda: now), Secret(SECRET)
-    code, late = (sessions.link(Who(1000, None, Means.SOCKET, name)) for name in ("ada", "bob"))
+    code, late = (sessions.link(AuditActor(1000, None, AuditChannel.SOCKET, name)) for name in ("ada", "bob"))
     for guess in ("", "x", SECRET[:-1], SECRET + "x", "\udcff")[:MOST_WRONG]:
         assert sessions.sign_in(secret, guess, "eve") is None
     with pytest.raises(TooManyTries):
         sessions.sign_in(secret, SECRET, "ada")
     cookie = sessions.trade(code)
     session = sessions.of(cookie)
-    assert session.who == Who(1000, None, Means.PAGE, "ada")
+    assert session.actor == AuditActor(1000, None, AuditChannel.PAGE, "ada")
     assert sessions.trade(code) is None, "it was good once"
     now = LINK_LASTS + 1
     assert sessions.trade(late) is None
     signed = sessions.sign_in(secret, f" {SECRET}\n", " Ada \n Lovelace " + "x" * 100)
     session = sessions.of(signed)
-    assert session.who.uid is None
-    assert session.who.name.startswith("Ada Lovelace xxx")
-    assert len(session.who.name) == 60
+    assert session.actor.uid is None
+    assert session.actor.name.startswith("Ada Lovelace xxx")
+    assert len(session.actor.name) == 60
     sessions.sign_out(signed)
     assert sessions.of(signed) is None
     now += 13 * 3600
@@ -176,7 +176,7 @@ def test_a_link_signs_in_the_user_whose_process_asked(watched: Watched) -> None:
     answer = subprocess.run([sys.executable, "-c", script, str(place.state)], capture_output=True, text=True, check=True)
     pause = {"scope": "folder", "name": "consents"}
     ours = {"Sec-Fetch-Site": "same-origin"}
-    me = Who.me()  # where the kernel keeps who logged in, that is the name of both
+    me = AuditActor.me()  # where the kernel keeps who logged in, that is the name of both
 
     def last_act() -> dict[str, Any]:
         found: dict[str, Any] = json.loads(place.dropcap("history", "--acts", "--json").stdout.splitlines()[-1])

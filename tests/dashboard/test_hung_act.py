@@ -21,7 +21,7 @@ import requests
 from dropcap.config.model import Config, Dashboard, SecretPlace
 from dropcap.dashboard import server as app
 from dropcap.dashboard.server import DashboardServer
-from dropcap.ledger.chain import Means, Who
+from dropcap.ledger.chain import AuditActor, AuditChannel
 from dropcap.ledger.reports import Figures
 from dropcap.ledger.store import Ledger
 from dropcap.snapshot import Snapshot
@@ -43,7 +43,7 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         def metrics(self) -> bytes:
             return b""
 
-        def answer(self, wanted: dict[str, Any], who: Who) -> dict[str, Any]:
+        def answer(self, wanted: dict[str, Any], who: AuditActor) -> dict[str, Any]:
             asked.append(who.name)
             hang.wait(10)
             return {"done": True}
@@ -60,7 +60,10 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     server.start()
     url, client = f"http://127.0.0.1:{port}", requests.Session()
     client.headers["Sec-Fetch-Site"] = "same-origin"
-    assert client.get(f"{url}/link?code={server.sessions.link(Who(1000, None, Means.SOCKET, 'ada'))}").status_code == 200
+    assert (
+        client.get(f"{url}/link?code={server.sessions.link(AuditActor(1000, None, AuditChannel.SOCKET, 'ada'))}").status_code
+        == 200
+    )
     form = {"scope": "server", "name": "redcap:443"}
     assert "It takes longer, and goes on." in client.post(url + "/resume", form).text
     told = [client.post(url + "/resume", form).text for _ in range(9)]

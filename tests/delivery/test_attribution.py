@@ -13,8 +13,8 @@ import pytest
 from dropcap.delivery import attribution
 from dropcap.delivery.attribution import LEAST, SERVES, Attribution, Limit, Limits, known_limits, limit_of, outcome_for
 from dropcap.delivery.circuit import Breakers
-from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import Conclusion, Queues
+from dropcap.delivery.project_client import ProjectClient
+from dropcap.delivery.queue import OutcomeHandler, Queues
 from dropcap.ledger.job import Held, Job, Later, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
@@ -46,7 +46,7 @@ class There:
     def __init__(self, name: str = "p") -> None:
         self.project = self
         self.name = name
-        self.client = self
+        self.redcap = self
         self.says: Meaning | None = None
         self.asked = self.provoked = 0
         self.stamp = 1
@@ -80,7 +80,7 @@ class Told:
 
     def a_file(self, meaning: Meaning, one: Job, there: There, **more: Any) -> Any:
         asked = {"sent": False, "importing": True} | more
-        return self.attribution.of_a_file(meaning, one, cast("ProjectLine", there), **asked)
+        return self.attribution.of_a_file(meaning, one, cast("ProjectClient", there), **asked)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_one_probe_a_minute_serves_all(told: Told, met: Meaning) -> None:
     for number in range(50):
         told.now += 1.1
         outcome = told.a_file(met, job(number), there)
-        told.attribution.stored(job(999), cast("ProjectLine", there))
+        told.attribution.stored(job(999), cast("ProjectClient", there))
         assert isinstance(outcome, Later)
         assert outcome.scope is Scope.FILE
         assert outcome.sent == met.outcome_unknown
@@ -122,7 +122,7 @@ def test_a_ban_is_believed_once_the_probe_agrees(told: Told) -> None:
 
 
 def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Told) -> None:
-    there = cast("ProjectLine", There())
+    there = cast("ProjectClient", There())
     outcome = told.attribution.of_a_question(BAN, there, sent=True, alone=True)
     assert isinstance(outcome, Later)
     assert (outcome.scope, outcome.own_fault, outcome.sent) == (Scope.FILE, True, True)
@@ -167,14 +167,14 @@ def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_
     """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
     down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
     there, breakers = There(), Breakers(NobodyTold())
-    conclusion = Conclusion(told.ledger, Queues(told.ledger, breakers))
+    outcome_handler = OutcomeHandler(told.ledger, Queues(told.ledger, breakers))
     told.a_file(down, job(99), there)
     began = time.monotonic()
     told.now += 10.0
     for tries in (1, 2):
         for number in range(40):
             outcome = told.a_file(down, job(number, attempts=tries), there)
-            conclusion.apply(job(number), outcome, cast("ProjectLine", there))
+            outcome_handler.apply(job(number), outcome, cast("ProjectClient", there))
             assert outcome.scope is Scope.FILE
             if tries == 2 and not outcome.own_fault:
                 assert SERVES - 10.0 < outcome.seconds <= SERVES - 10.0 + 4.0, "no longer than until the probe"
@@ -220,7 +220,7 @@ def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(
     for _ in range(3):
         assert told.a_file(FORBIDDEN, job(1), there).own_fault, "one file, however often"
     assert told.a_file(FORBIDDEN, job(7, name="1.pdf"), there).own_fault, "also if it is dropped again"
-    told.attribution.stored(job(9), cast("ProjectLine", there))
+    told.attribution.stored(job(9), cast("ProjectClient", there))
     assert told.a_file(FORBIDDEN, job(2), there).scope is Scope.FILE
     assert told.a_file(FORBIDDEN, job(1), there).scope is Scope.PROJECT
 
@@ -230,7 +230,7 @@ def test_a_page_counts_against_a_file_only_if_others_arrive(told: Told) -> None:
     assert [told.a_file(PAGE, job(n), there).own_fault for n in range(1, 6)] == [True, True, False, False, False]
     assert told.a_file(PAGE, job(5), there).seconds > SERVES / 2, "no sooner than it may be asked again"
     told.now += 1
-    told.attribution.stored(job(9), cast("ProjectLine", there))
+    told.attribution.stored(job(9), cast("ProjectClient", there))
     told.now += 1
     assert [told.a_file(PAGE, job(n), there).own_fault for n in range(3, 9)] == [True, True, True, True, True, False]
     assert told.a_file(PAGE, job(8, faults=1), there).own_fault

@@ -13,7 +13,7 @@ from dropcap.config.load import load
 from dropcap.delivery.attribution import Attribution, Limits
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Send, unasked
-from dropcap.delivery.project_client import ProjectLine, Vacancies, client_to
+from dropcap.delivery.project_client import EmptyFieldDetection, ProjectClient, redcap_for
 from dropcap.delivery.queue import FolderQueue, Known
 from dropcap.delivery.upload import Attempt, Batch, Sending, Shared
 from dropcap.delivery.workers import Slot
@@ -30,7 +30,7 @@ from tests.site import QuietFolder, Site, keep_in
 class Full:
     """A host whose disk takes nothing."""
 
-    def begins(self, jobs: Sequence[Job]) -> None:
+    def before_send(self, jobs: Sequence[Job]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def at_work_elsewhere(self) -> Sequence[str]:
@@ -59,14 +59,14 @@ def test_a_full_disk_of_this_host_is_told_as_that(place: Site, tmp_path: Path) -
     assert isinstance(found, Route)
     target = Target("101", holding.event, holding.field, NEXT, upload_as=again.name)
     sending = Sending(job, replace(found, target=target, settings=RuleSettings()), step, Known(unasked(target), 0.0))
-    line = ProjectLine(project, client_to(config, project))
+    client = ProjectClient(project, redcap_for(config, project))
     keep = keep_in(tmp_path)
     queue = FolderQueue(QuietFolder(folder, tree), ledger, Order([project], [folder], {}), keep, "")
-    batch = Batch(queue, line, tree, Filing(folder, tree, "", keep), [sending])
+    batch = Batch(queue, client, tree, Filing(folder, tree, "", keep), [sending])
     try:
-        outcome = Attempt(sending, batch, Slot(), stop, Shared(ledger, Full(), attribution, Vacancies(ledger))).run()
+        outcome = Attempt(sending, batch, Slot(), stop, Shared(ledger, Full(), attribution, EmptyFieldDetection(ledger))).run()
     finally:
-        line.client.close()
+        client.redcap.close()
         tree.close()
         ledger.close()
     assert isinstance(outcome, Later)

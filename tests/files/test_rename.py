@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.root import WAYS, NoSuchWay, Way, by_link, by_look, by_renameat2
+from dropcap.files.root import RENAME_METHODS, NoSuchRenameMethod, RenameMethod, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+@pytest.fixture(params=RENAME_METHODS, ids=lambda method: method.__name__)
 def narrow(request: pytest.FixtureRequest, root: Path) -> Tree:
     """A tree that can rename in one way only."""
-    return Tree(root, ways=(request.param,))
+    return Tree(root, rename_methods=(request.param,))
 
 
 def test_moves(narrow: Tree, root: Path) -> None:
@@ -54,13 +54,13 @@ def test_a_move_cut_off_between_link_and_unlink_is_ended(narrow: Tree, root: Pat
 
 
 def lacks(*_: object) -> None:
-    raise NoSuchWay
+    raise NoSuchRenameMethod
 
 
-@pytest.mark.parametrize("ways", [(lacks, by_link, by_look), (lacks, lacks, by_look), (by_renameat2, lacks, lacks)])
-def test_the_next_way_is_taken_where_one_is_lacking(root: Path, ways: tuple[Way, ...]) -> None:
+@pytest.mark.parametrize("rename_methods", [(lacks, by_link, by_look), (lacks, lacks, by_look), (by_renameat2, lacks, lacks)])
+def test_the_next_way_is_taken_where_one_is_lacking(root: Path, rename_methods: tuple[RenameMethod, ...]) -> None:
     (root / "a").write_bytes(b"a")
-    Tree(root, ways).move("a", "b")
+    Tree(root, rename_methods).move("a", "b")
     assert (root / "b").read_bytes() == b"a"
 
 

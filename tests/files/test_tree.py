@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.root import WAYS, Way
+from dropcap.files.root import RENAME_METHODS, RenameMethod
 from dropcap.files.tree import NotRegular, Tree
 from tests import needs
 
@@ -325,18 +325,18 @@ class TestOtherDisk:
         (root / "a").write_bytes(b"old")
         came: list[str] = []
 
-        def coming(way: Way) -> Way:
+        def coming(method: RenameMethod) -> RenameMethod:
             def rename(source_dir: int, source: str, target_dir: int, target: str) -> None:
                 if source == "a" and target.startswith(".dropcap-"):
                     with pytest.raises(BlockingIOError):  # it waits, unless it asks for this
                         os.open(root / "a", os.O_WRONLY | os.O_NONBLOCK)
                     came.append(target)
-                way(source_dir, source, target_dir, target)
+                method(source_dir, source, target_dir, target)
 
             return rename
 
         with (
-            contextlib.closing(Tree(root, tuple(map(coming, WAYS)))) as tree,
+            contextlib.closing(Tree(root, tuple(map(coming, RENAME_METHODS)))) as tree,
             pytest.raises(OSError, match="writes to") as caught,
         ):
             tree.move("a", "done/a")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.files.root import Way, by_link, by_look, by_renameat2
+from dropcap.files.root import RenameMethod, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.filing.why import Failure
@@ -19,8 +19,8 @@ from tests.site import keep_in
 DAY = date(2026, 11, 24)
 
 
-def dying(way: Way, at: int, before: bool) -> Way:
-    """`way`, but the process ends at once, without any tidying, before or after the rename number `at`."""
+def dying(method: RenameMethod, at: int, before: bool) -> RenameMethod:
+    """`method`, but the process ends at once, without any tidying, before or after the rename number `at`."""
     done = 0
 
     def rename(*names: object) -> None:
@@ -28,7 +28,7 @@ def dying(way: Way, at: int, before: bool) -> Way:
         done += 1
         if before and done == at:
             os._exit(9)
-        way(*names)  # type: ignore[arg-type]
+        method(*names)  # type: ignore[arg-type]
         if done == at:
             os._exit(9)
 
@@ -49,17 +49,18 @@ def listing(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("way", [by_renameat2, by_link, by_look])
+@pytest.mark.parametrize("method", [by_renameat2, by_link, by_look])
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("at", [1, 2])
 def test_failed(
     root: Path, folder: Folder, filing: Filing, claim: Callable[..., str], failure: Callable[..., Failure],
-    way: Way, before: bool, at: int,
+    method: RenameMethod, before: bool, at: int,
 ) -> None:  # fmt: skip
     told = failure(claim("sub/a.pdf"))
     status = (root / "in_progress/sub/a.pdf").stat()
     assert (
-        in_a_child(lambda: Filing(folder, Tree(root, (dying(way, at, before),)), "", keep_in(root.parent)).to_failed([told])) == 9
+        in_a_child(lambda: Filing(folder, Tree(root, (dying(method, at, before),)), "", keep_in(root.parent)).to_failed([told]))
+        == 9
     )
     assert [name for name in listing(root) if name.endswith("a.pdf")] in (["in_progress/sub/a.pdf"], ["failed/sub/a.pdf"])
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.files.root import WAYS, Way
-from dropcap.files.tree import Crossing, Tree
-from dropcap.filing.loop import Ending, EndingCrossing
+from dropcap.files.root import RENAME_METHODS, RenameMethod
+from dropcap.files.tree import CrossDeviceMove, Tree
+from dropcap.filing.loop import Completion, EndingCrossing
 from dropcap.filing.place import Filed, Filing
 from dropcap.filing.why import Failure
 from dropcap.ledger.job import Address, NewFile, Refused
@@ -41,17 +41,17 @@ class Stopped:
     """A drop folder in which this host stops right before the rename of a file, until its lease is another host's."""
 
     def __init__(self, root: Path, act: Callable[[], None]) -> None:
-        self.tree = Tree(root, tuple(map(self._stopping, WAYS)))
+        self.tree = Tree(root, tuple(map(self._stopping, RENAME_METHODS)))
         self.tree.holds = lambda: self._act is not None
         self._act: Callable[[], None] | None = act
 
-    def _stopping(self, way: Way) -> Way:
+    def _stopping(self, method: RenameMethod) -> RenameMethod:
         def run(source_dir: int, source: str, target_dir: int, target: str) -> None:
             act = self._act
             if act is not None and not source.startswith(".dropcap-"):
                 self._act = None
                 act()
-            way(source_dir, source, target_dir, target)
+            method(source_dir, source, target_dir, target)
 
         return run
 
@@ -63,14 +63,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made.close()
 
 
-def taken(ledger: Ledger, path: Path) -> Crossing:
+def taken(ledger: Ledger, path: Path) -> CrossDeviceMove:
     """How the file at `path` is moved, once it is taken and over."""
     status = path.stat()
     new = NewFile(path.name, status.st_size, status.st_mtime_ns, status.st_ino)
     (number,) = ledger.claim("consents", [new], lambda _: Address())
     job = ledger.query.job(number)
     assert job is not None
-    return EndingCrossing(ledger, Ending(job, Refused("no_rule", "no rule matches", "rename it")))
+    return EndingCrossing(ledger, Completion(job, Refused("no_rule", "no rule matches", "rename it")))
 
 
 def filed_late(ledger: Ledger, tmp_path: Path, root: Path, folder: Folder, fails: Failure | None, newer: bool) -> Filed | OSError:
@@ -130,7 +130,7 @@ def test_to_another_file_system(
         os.replace(source, tmp_path / "filed by the other host")
         source.write_bytes(b"newer, not sent yet")
 
-    tree = Tree(root, tuple(map(before_the_removal(other_host), WAYS)))
+    tree = Tree(root, tuple(map(before_the_removal(other_host), RENAME_METHODS)))
     filing = Filing(replace(folder, path=root), tree, "", keep_in(tmp_path))
     (result,) = filing.to_done(["a.pdf"], DAY, moves)
     assert isinstance(result, OSError)
@@ -139,12 +139,12 @@ def test_to_another_file_system(
     tree.close()
 
 
-def before_the_removal(act: Callable[[], None]) -> Callable[[Way], Way]:
-    def wrapped(way: Way) -> Way:
+def before_the_removal(act: Callable[[], None]) -> Callable[[RenameMethod], RenameMethod]:
+    def wrapped(method: RenameMethod) -> RenameMethod:
         def run(source_dir: int, source: str, target_dir: int, target: str) -> None:
             if source == "a.pdf" and target.startswith(".dropcap-") and source_dir == target_dir:
                 act()
-            way(source_dir, source, target_dir, target)
+            method(source_dir, source, target_dir, target)
 
         return run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.filing.loop import HANGS, Ending, Filer
+from dropcap.filing.loop import HANGS, Completion, Filer
 from dropcap.ledger.job import Address, Job, NewFile, Refused, State
 from dropcap.ledger.store import Ledger
 from tests.site import QuietFolder, eventually, keep_in
@@ -60,7 +60,7 @@ def test_a_job_that_a_person_has_ended_is_not_waited_for(folder: Site, ledger: L
     filing = filer(folder, ledger)
     filing.start()
     assert ledger.withdraw(job.id)
-    filing.put(Ending(job, REFUSED))
+    filing.put(Completion(job, REFUSED))
     eventually(lambda: (job.id, False) in folder.over_with)
     filing.stop()
     filing.join(10)
@@ -78,7 +78,7 @@ def test_what_ends_while_its_folder_is_changed_is_filed_by_the_new_one(folder: S
     new = filer(folder, ledger, after=old)
     old.retire(new)
     new.start()
-    old.put(Ending(job, REFUSED))
+    old.put(Completion(job, REFUSED))
     assert not new.idle(), "it begins when the old one has ended"
     folder.answers.set()
     eventually(lambda: ledger.query.unfiled("consents"))
@@ -94,7 +94,7 @@ def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(folder: Site, ledge
     old.retire(new)
     old.join(10)
     new.start()
-    old.put(Ending(job, REFUSED))
+    old.put(Completion(job, REFUSED))
     eventually(lambda: ledger.query.unfiled("consents"))
     new.stop()
     new.join(10)
@@ -107,7 +107,7 @@ def test_what_comes_to_one_that_has_ended_for_good_is_under_way_no_more(folder: 
     gone.start()
     gone.stop()
     gone.join(10)
-    gone.put(Ending(job, REFUSED))
+    gone.put(Completion(job, REFUSED))
     assert (job.id, False) in folder.over_with
     assert gone.idle()
 
@@ -120,10 +120,10 @@ def test_what_waits_for_a_share_that_hangs_is_entered_all_the_same(folder: Site,
     assert second is not None
     folder.answers.clear()
     filing = filer(folder, ledger)
-    filing.put(Ending(first, REFUSED))
+    filing.put(Completion(first, REFUSED))
     filing.start()
     assert folder.hangs.wait(10)
-    filing.put(Ending(second, REFUSED))
+    filing.put(Completion(second, REFUSED))
     filing.enter_late(time.monotonic())
     assert state(ledger, second) is State.WAITING, "it may just be slow"
     filing.enter_late(time.monotonic() + HANGS + 1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.load import load
-from dropcap.delivery.project_client import line_to
+from dropcap.delivery.project_client import client_for
 from dropcap.secret import Token
 from redcap_sandbox import Fault
 from tests.site import TOKEN, Site, eventually
@@ -124,15 +124,15 @@ def test_a_token_in_the_configuration_itself_is_not_quoted(place: Site) -> None:
 
 def test_no_object_shows_it(place: Site) -> None:
     config = load(place.config_file)
-    line = line_to(config, config.projects["trial"])
+    client = client_for(config, config.projects["trial"])
     token = config.projects["trial"].token_source.read()
     assert token.reveal() == TOKEN
     shown = [
         repr(config),
         str(config),
-        repr(line),
-        repr(line.client),
-        repr(vars(line.client)),
+        repr(client),
+        repr(client.redcap),
+        repr(vars(client.redcap)),
         repr(token),
         f"{token}",
         str(token),

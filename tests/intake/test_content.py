@@ -14,10 +14,10 @@ from dropcap.config.load import load
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.intake import content
-from dropcap.intake.arrivals import RestTime, Seen, Sight, Waiting
+from dropcap.intake.arrivals import Fingerprint, Observation, RestTime, Waiting
 from dropcap.intake.content import Ask, ContentJudge, Take, refused_in
 from dropcap.intake.opened import DropDirectory
-from dropcap.intake.owner import Vigil
+from dropcap.intake.owner import StalenessCheck
 from dropcap.ledger.job import Mark, MarkKind
 from tests.content.make import pdf
 from tests.intake.conftest import Desk, Quiet, until
@@ -71,15 +71,15 @@ class Judging:
 
     def fresh(self) -> ContentJudge:
         """As after a restart."""
-        opened = DropDirectory(self.desk.context, Quiet(), Vigil(), watched=False)
-        opened.presence.end()
+        opened = DropDirectory(self.desk.context, Quiet(), StalenessCheck(), watched=False)
+        opened.heartbeat.end()
         self.tree = opened.tree
         return ContentJudge(opened)
 
     def waiting(self, name: str, pace: RestTime = LOCAL) -> Waiting:
         now = time.monotonic()
-        sight = Sight.of((self.desk.path / name).stat())
-        return Waiting(Seen(sight, now - 60, now - 60), pace, now, "")
+        fingerprint = Fingerprint.of((self.desk.path / name).stat())
+        return Waiting(Observation(fingerprint, now - 60, now - 60), pace, now, "")
 
     def judge(self, name: str, pace: RestTime = LOCAL) -> Take | None:
         waiting = self.waiting(name, pace)
@@ -151,7 +151,7 @@ def test_what_was_judged_is_what_is_taken(judging: Judging) -> None:
     path = judging.desk.path / "a.pdf"
     path.write_bytes(pdf())
     said = judging.judge("a.pdf")
-    assert said == Take(Sight.of(path.stat()))
+    assert said == Take(Fingerprint.of(path.stat()))
 
 
 def test_what_is_gone_is_forgotten(judging: Judging) -> None:
@@ -178,11 +178,11 @@ def test_the_process_dies_over_a_file_again_and_again(judging: Judging) -> None:
     (judging.desk.path / "a.pdf").write_bytes(pdf()[:9000])
     waiting = judging.waiting("a.pdf")
     for number in (1, 2):
-        judging.contents._asked[number] = ("a.pdf", waiting, waiting.seen.sight)
+        judging.contents._asked[number] = ("a.pdf", waiting, waiting.seen.fingerprint)
         judging.contents.answered(number, None)
         judging.contents.take_answers()
         assert isinstance(judging.contents.judge("a.pdf", waiting), Ask)
-    judging.contents._asked[3] = ("a.pdf", waiting, waiting.seen.sight)
+    judging.contents._asked[3] = ("a.pdf", waiting, waiting.seen.fingerprint)
     judging.contents.answered(3, None)
     judging.contents.take_answers()
     assert isinstance(judging.contents.judge("a.pdf", waiting), Take)
@@ -212,7 +212,7 @@ def test_those_that_take_long_leave_room_for_others(judging: Judging, monkeypatc
 
 class TestNoFreeBlock:
     def saw(self, judging: Judging, name: str, pace: RestTime = LOCAL) -> None:
-        judging.contents.saw(name, Sight.of((judging.desk.path / name).stat()), pace, closely=True)
+        judging.contents.saw(name, Fingerprint.of((judging.desk.path / name).stat()), pace, closely=True)
 
     def free(self, judging: Judging, monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
         monkeypatch.setattr(judging.tree, "free_bytes", lambda _: blocks * 4096)

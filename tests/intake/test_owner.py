@@ -15,7 +15,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing import page
 from dropcap.intake import owner
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.intake.owner import Away, Run, Vigil
+from dropcap.intake.owner import Away, Run, StalenessCheck
 from dropcap.ledger.job import NewFile
 from dropcap.ledger.store import Ledger
 
@@ -40,7 +40,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 
 
 def own(tree: Tree, ledger: Ledger, folder: str = "consents", path: str = "/srv/drop") -> owner.Marker:
-    return owner.own(tree, folder, path, UNKNOWN, ledger, RUN, Vigil())
+    return owner.own(tree, folder, path, UNKNOWN, ledger, RUN, StalenessCheck())
 
 
 def test_a_new_folder_gets_one_and_it_stays(tree: Tree, ledger: Ledger) -> None:
@@ -98,12 +98,12 @@ def test_a_marker_that_was_removed_under_a_living_dropcap(tree: Tree, ledger: Le
     """One that is new to the folder takes it only once the other one's page has stood still."""
     now = 0.0
     monkeypatch.setattr(owner, "boot_time", lambda: now)
-    vigil = Vigil()
+    staleness = StalenessCheck()
     shown = page.render(page.StatusView("consents", datetime.now(UTC))).encode()
     path = tree.path / page.NAME
 
     def newcomer() -> owner.Marker:
-        return owner.own(tree, "consents", "/srv/drop", UNKNOWN, ledger, RUN, vigil)
+        return owner.own(tree, "consents", "/srv/drop", UNKNOWN, ledger, RUN, staleness)
 
     for _ in range(3):
         path.write_bytes(shown)
@@ -124,14 +124,14 @@ def test_a_page_that_tells_of_no_living_dropcap(tree: Tree, ledger: Ledger, cont
 
 
 def test_one_that_was_anothers_a_moment_ago_is_not_new(tree: Tree, ledger: Ledger, tmp_path: Path) -> None:
-    other, vigil = Ledger(tmp_path / "other.db"), Vigil()
+    other, staleness = Ledger(tmp_path / "other.db"), StalenessCheck()
     own(tree, other)
     other.close()
     for told in ("names another installation", "has just gone"):
         with pytest.raises(Away, match=told):
-            owner.own(tree, "consents", "/srv/drop", UNKNOWN, ledger, RUN, vigil)
+            owner.own(tree, "consents", "/srv/drop", UNKNOWN, ledger, RUN, staleness)
         (tree.path / ".dropcap").unlink(missing_ok=True)
-    assert owner.own(tree, "consents", "/srv/drop", UNKNOWN, ledger, RUN, Vigil()), "to one that never saw it, it is"
+    assert owner.own(tree, "consents", "/srv/drop", UNKNOWN, ledger, RUN, StalenessCheck()), "to one that never saw it, it is"
 
 
 def test_another_installation(tree: Tree, ledger: Ledger, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dropcap.files.tree import Tree
 from dropcap.filing.why import Failure, why_names, why_text
 from dropcap.intake import people
-from dropcap.intake.arrivals import Sight
+from dropcap.intake.arrivals import Fingerprint
 from dropcap.intake.people import FailedFiles, compare
 from dropcap.ledger.job import Change, FailedFile, OpenFile, State
 from tests.intake.conftest import Desk, until
@@ -23,8 +23,8 @@ STILL = (State.WAITING, State.HELD, State.UNKNOWN)
 STATES = st.sampled_from([State.WAITING, State.HELD, State.UNKNOWN, State.SENDING, State.STORED, State.REFUSED])
 
 
-def present(files: dict[str, int]) -> dict[str, Sight]:
-    return {name: Sight(10, 1, 1, inode) for name, inode in files.items()}
+def present(files: dict[str, int]) -> dict[str, Fingerprint]:
+    return {name: Fingerprint(10, 1, 1, inode) for name, inode in files.items()}
 
 
 def jobs(files: dict[str, tuple[int, State]]) -> dict[str, OpenFile]:
@@ -47,8 +47,8 @@ def test_what_delivery_has_in_hand_is_not_missing() -> None:
         assert not found.strangers, "it would be sent a second time"
 
 
-def sight(mtime: int, inode: int = 0) -> Sight:
-    return Sight(10, mtime, 1, inode)
+def fingerprint(mtime: int, inode: int = 0) -> Fingerprint:
+    return Fingerprint(10, mtime, 1, inode)
 
 
 def waiting(mtime: int, inode: int = 0, state: State = State.WAITING, job: int = 1) -> OpenFile:
@@ -57,30 +57,30 @@ def waiting(mtime: int, inode: int = 0, state: State = State.WAITING, job: int =
 
 @pytest.mark.parametrize(("now", "before"), [(0, 0), (7, 0), (0, 7)], ids=["never", "not then", "not now"])
 def test_known_again_by_size_and_time_where_inodes_are_not_to_be_relied_on(now: int, before: int) -> None:
-    found = compare({"new": sight(5, now), "foreign": sight(6, now)}, {"a": waiting(5, before)})
+    found = compare({"new": fingerprint(5, now), "foreign": fingerprint(6, now)}, {"a": waiting(5, before)})
     assert found.renamed == {"new": ("a", 1)}
     assert set(found.strangers) == {"foreign"}
     assert not found.missing
 
 
 def test_with_inodes_size_and_time_are_not_enough() -> None:
-    found = compare({"new": sight(5, inode=7)}, {"a": waiting(5, inode=8)})
+    found = compare({"new": fingerprint(5, inode=7)}, {"a": waiting(5, inode=8)})
     assert not found.renamed
     assert found.missing == {"a": 1}
 
 
 def test_two_that_look_alike_are_not_told_apart_by_guessing() -> None:
     two = {"a": waiting(5), "b": waiting(5, job=2)}
-    found = compare({"new": sight(5)}, two)
+    found = compare({"new": fingerprint(5)}, two)
     assert set(found.strangers) == {"new"}
     assert found.missing == {"a": 1, "b": 2}
-    found = compare({"new": sight(5), "newer": sight(5)}, {"a": waiting(5)})
+    found = compare({"new": fingerprint(5), "newer": fingerprint(5)}, {"a": waiting(5)})
     assert set(found.strangers) == {"new", "newer"}
     assert found.missing == {"a": 1}
 
 
 def test_what_may_be_in_delivery_s_hand_waits() -> None:
-    found = compare({"new": sight(5)}, {"a": waiting(5, state=State.SENDING), "b": waiting(5, job=2)})
+    found = compare({"new": fingerprint(5)}, {"a": waiting(5, state=State.SENDING), "b": waiting(5, job=2)})
     assert found.in_hand == {"new"}, "it could be sent a second time"
     assert not found.strangers
 
@@ -91,7 +91,7 @@ def test_failed_files_without_inodes(tmp_path: Path) -> None:
     moved.write_bytes(b"x")
     status = moved.stat()
     tree = Tree(tmp_path, stable_inodes=False)
-    seen = Sight.of(status, tree.stable_inodes)
+    seen = Fingerprint.of(status, tree.stable_inodes)
     files = {f"failed/{name}.pdf": FailedFile(ord(name), name, 1, status.st_mtime_ns, 0) for name in "ab"}
     assert FailedFiles(files).moved_to(tree, seen) is None, "it may be either"
     shutil.copy2(moved, tmp_path / "failed" / "a.pdf")

@@ -15,7 +15,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.intake import strays
 from dropcap.intake.opened import DropDirectory
-from dropcap.intake.owner import Run, Vigil
+from dropcap.intake.owner import Run, StalenessCheck
 from dropcap.intake.strays import Strays
 from dropcap.ledger.job import Change, NewFile, State
 from dropcap.ledger.store import Ledger
@@ -35,7 +35,7 @@ class Place:
         self.path.mkdir()
         self.ledger = Ledger(root / "ledger.db")
         context = Context(self.ledger, Folder("consents", self.path, "p", ()), Run.of(root))
-        self.opened = DropDirectory(context, Quiet(), Vigil(), watched=False)
+        self.opened = DropDirectory(context, Quiet(), StalenessCheck(), watched=False)
         self.tree = self.opened.tree
         self.strays = Strays(self.opened)
         time.sleep(0.02)  # what lies there before the folder is known is let be, and clocks tick
@@ -71,7 +71,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     yield place
-    place.opened.presence.end()
+    place.opened.heartbeat.end()
     place.tree.close()
     place.ledger.close()
 
@@ -189,7 +189,7 @@ def test_a_directory_with_files_that_are_older_than_the_folder(tmp_path: Path, w
     (place.path / where).mkdir(parents=True)
     (tmp_path / "dragged").rename(place.path / where / "dragged")
     assert place.found() == [f"{where}/dragged/deeper/x.pdf", f"{where}/dragged/x.pdf"]
-    place.opened.presence.end()
+    place.opened.heartbeat.end()
     place.tree.close()
     place.ledger.close()
 
@@ -227,8 +227,8 @@ def test_what_lay_there_before_is_let_be(tmp_path: Path) -> None:
     time.sleep(0.02)
     ledger = Ledger(tmp_path / "ledger.db")
     context = Context(ledger, Folder("consents", tmp_path / "drop", "p", ()), Run.of(tmp_path))
-    opened = DropDirectory(context, Quiet(), Vigil(), watched=False)
-    opened.presence.end()
+    opened = DropDirectory(context, Quiet(), StalenessCheck(), watched=False)
+    opened.heartbeat.end()
     found = Strays(opened)
     found.want()
     found.step()

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.root import WAYS, by_link, by_look
+from dropcap.files.root import RENAME_METHODS, by_link, by_look
 from dropcap.files.tree import Tree
 from dropcap.intake.arrivals import (
+    Fingerprint,
     Moved,
     NameTaken,
     NotThere,
+    Observation,
     PutOff,
     RestTime,
-    Seen,
-    Sight,
     Taken,
     TakeOutcome,
     Untakable,
@@ -41,21 +41,21 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree.close()
 
 
-def take_one(tree: Tree, source: str, target: str, before: Seen, pace: RestTime) -> TakeOutcome:
+def take_one(tree: Tree, source: str, target: str, before: Observation, pace: RestTime) -> TakeOutcome:
     (outcome,) = take(tree, [Wanted(source, target, before, pace)])
     return outcome
 
 
-def seen(path: Path) -> Seen:
+def seen(path: Path) -> Observation:
     now = time.monotonic()
-    return Seen(Sight.of(path.stat()), now, now)
+    return Observation(Fingerprint.of(path.stat()), now, now)
 
 
 def test_taken(tree: Tree) -> None:
     path = tree.path / "x"
     path.write_bytes(b"x")
     outcome = take_one(tree, "x", "in_progress/x", seen(path), AT_ONCE)
-    assert outcome == Taken(Sight.of((tree.path / "in_progress" / "x").stat()), os.getuid())
+    assert outcome == Taken(Fingerprint.of((tree.path / "in_progress" / "x").stat()), os.getuid())
     assert not path.exists()
 
 
@@ -76,16 +76,16 @@ class TestWithoutStableInodes:
         yield tree
         tree.close()
 
-    def seen(self, tree: Tree) -> Seen:
+    def seen(self, tree: Tree) -> Observation:
         now = time.monotonic() - 1
-        return Seen(Sight.of((tree.path / "x").stat(), stable_inodes=False), now, now)
+        return Observation(Fingerprint.of((tree.path / "x").stat(), stable_inodes=False), now, now)
 
     def test_taken_without_a_number(self, tree: Tree) -> None:
         before = self.seen(tree)
         outcome = take_one(tree, "x", "in_progress/x", before, AT_ONCE)
         assert isinstance(outcome, Taken)
-        assert outcome.sight.same_bytes(before.sight)
-        assert outcome.sight.inode == 0
+        assert outcome.fingerprint.same_bytes(before.fingerprint)
+        assert outcome.fingerprint.inode == 0
         assert not (tree.path / "x").exists()
 
     def test_one_that_somebody_has_open(self, tree: Tree) -> None:
@@ -122,7 +122,7 @@ def test_changed_since_it_was_seen(tree: Tree) -> None:
     path.write_bytes(b"longer")
     outcome = take_one(tree, "x", "in_progress/x", before, RestTime(5.0, 10.0, local=True))
     assert isinstance(outcome, PutOff)
-    assert outcome.seen.sight.size == 6
+    assert outcome.seen.fingerprint.size == 6
     assert path.exists()
 
 
@@ -141,8 +141,8 @@ def test_not_to_be_had(tree: Tree) -> None:
     assert "link" in outcome.why
 
 
-@pytest.mark.parametrize("ways", [WAYS, (by_link, by_look), (by_look,)])
-def test_another_file_takes_its_name_before_it_is_moved(tmp_path: Path, ways: tuple[object, ...]) -> None:
+@pytest.mark.parametrize("rename_methods", [RENAME_METHODS, (by_link, by_look), (by_look,)])
+def test_another_file_takes_its_name_before_it_is_moved(tmp_path: Path, rename_methods: tuple[object, ...]) -> None:
     """What was moved is not what was looked at: it must not pass for settled."""
 
     def replaced_first(source_dir: int, source: str, target_dir: int, target: str) -> None:
@@ -150,9 +150,9 @@ def test_another_file_takes_its_name_before_it_is_moved(tmp_path: Path, ways: tu
         os.write(other, b"other")
         os.close(other)
         os.rename("other", source, src_dir_fd=source_dir, dst_dir_fd=source_dir)
-        ways[0](source_dir, source, target_dir, target)  # type: ignore[operator]
+        rename_methods[0](source_dir, source, target_dir, target)  # type: ignore[operator]
 
-    tree = Tree(tmp_path, ways=(replaced_first,))
+    tree = Tree(tmp_path, rename_methods=(replaced_first,))
     (tmp_path / "x").write_bytes(b"x")
     assert take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
     assert (tmp_path / "in_progress" / "x").read_bytes() == b"other"
@@ -164,9 +164,9 @@ def test_a_writer_opens_it_before_it_is_moved(tmp_path: Path) -> None:
 
     def opened_first(source_dir: int, source: str, target_dir: int, target: str) -> None:
         writers.append(os.open(source, os.O_WRONLY | os.O_APPEND, dir_fd=source_dir))
-        WAYS[0](source_dir, source, target_dir, target)
+        RENAME_METHODS[0](source_dir, source, target_dir, target)
 
-    tree = Tree(tmp_path, ways=(opened_first,))
+    tree = Tree(tmp_path, rename_methods=(opened_first,))
     (tmp_path / "x").write_bytes(b"x")
     assert take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
     os.close(writers[0])
@@ -177,7 +177,7 @@ def test_one_that_may_not_be_moved(tmp_path: Path) -> None:
     def denied(source_dir: int, source: str, target_dir: int, target: str) -> None:
         raise PermissionError(1, "Operation not permitted", source)
 
-    tree = Tree(tmp_path, ways=(denied,))
+    tree = Tree(tmp_path, rename_methods=(denied,))
     (tmp_path / "x").write_bytes(b"x")
     outcome = take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE)
     assert isinstance(outcome, Untakable)
@@ -231,7 +231,7 @@ def test_many_together_keep_their_order(tree: Tree) -> None:
     outcomes = take(tree, wanted)
     assert outcomes[70] == NotThere()
     for name, outcome in zip(names, outcomes, strict=True):
-        assert name == names[70] or outcome == Taken(Sight.of((tree.path / "in_progress" / name).stat()), os.getuid())
+        assert name == names[70] or outcome == Taken(Fingerprint.of((tree.path / "in_progress" / name).stat()), os.getuid())
 
 
 def test_a_file_that_cannot_be_flushed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ class PostgresEngine(Engine):
         self.dsn = dsn
         with contextlib.closing(Ledger(self.database())):
             pass
-        self._hand = psycopg.connect(dsn, autocommit=True)
+        self._executor = psycopg.connect(dsn, autocommit=True)
         tables = self.rows("select tablename from pg_tables where schemaname = 'public' order by 1")
         self._tables = [table for (table,) in tables]
         self._new = {table: rows for table in self._tables if (rows := self.rows(f"select * from {table}"))}
@@ -125,7 +125,7 @@ class PostgresEngine(Engine):
     def rows(self, *statements: Statement) -> list[Any]:
         answers = []
         for sql, values in map(_whole, statements):
-            cursor = self._hand.execute(sql.replace("?", "%s").encode(), values or None)
+            cursor = self._executor.execute(sql.replace("?", "%s").encode(), values or None)
             answers.append(cursor.fetchall() if cursor.description else [])
         return answers[-1]
 
@@ -134,18 +134,18 @@ class PostgresEngine(Engine):
         self.close()
         self._open.clear()
         numbered = {table: len(self._new.get(table, ())) + 1 for table in ("job", "history", "chain")}
-        with self._hand.transaction(), self._hand.pipeline():
+        with self._executor.transaction(), self._executor.pipeline():
             for table in self._tables:
-                self._hand.execute(f"delete from {table}".encode())
+                self._executor.execute(f"delete from {table}".encode())
             for table, number in numbered.items():
-                self._hand.execute(f"alter table {table} alter column id restart with {number}".encode())
+                self._executor.execute(f"alter table {table} alter column id restart with {number}".encode())
             for table, rows in self._new.items():
                 for row in rows:
                     marks = ", ".join(["%s"] * len(row))
-                    self._hand.execute(f"insert into {table} values ({marks})".encode(), row)
+                    self._executor.execute(f"insert into {table} values ({marks})".encode(), row)
 
     def end(self) -> None:
-        self._hand.close()
+        self._executor.close()
 
 
 def _whole(statement: Statement) -> tuple[str, Sequence[Any]]:

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from dropcap.ledger.chain import Deed, Head, Means, Who, heads_in
+from dropcap.ledger.chain import AuditAction, AuditActor, AuditChannel, Head, heads_in
 from dropcap.ledger.database import Conflict
 from dropcap.ledger.job import Address, Change, Job, NewFile, State
 from dropcap.ledger.store import Ledger
 from tests.ledger.engine import Engine, Statement, ticking
 
-ME = Who(1000, None, Means.COMMAND)
+ME = AuditActor(1000, None, AuditChannel.COMMAND)
 
 
 def claim(ledger: Ledger, *names: str, folder: str = "f") -> list[int]:
@@ -39,7 +39,7 @@ def kept(engine: Engine) -> Engine:
         through(ledger, job, name)
     through(ledger, *claim(ledger, "d", folder="g"), "d")
     for _ in range(4):
-        ledger.act(ME, Deed.PAUSE, scope="folder", name="f")
+        ledger.act(ME, AuditAction.PAUSE, scope="folder", name="f")
     ledger.close()
     return engine
 
@@ -200,7 +200,7 @@ def test_two_processes_that_write_in_turn_make_one_chain(engine: Engine) -> None
     try:
         for number, ledger in zip(range(12), itertools.cycle((one, other, other)), strict=False):
             (job,) = claim(ledger, f"{number}", folder="fg"[number % 2])
-            ledger.act(ME, Deed.RETRY, jobs=[job])
+            ledger.act(ME, AuditAction.RETRY, jobs=[job])
             (other if ledger is one else one).change([Change(job, State.HELD, "by the other")])
     finally:
         one.close()
@@ -237,7 +237,7 @@ def test_what_somebody_makes_of_the_chains_stops_no_file(kept: Engine, statement
     ledger = kept.open()
     (job,) = claim(ledger, "after", folder="g")
     through(ledger, job, "after")
-    ledger.act(ME, Deed.RESUME, scope="folder", name="g")
+    ledger.act(ME, AuditAction.RESUME, scope="folder", name="g")
     ledger.close()
     assert kept.said(), "and it is still found"
 

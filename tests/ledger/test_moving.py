@@ -19,7 +19,7 @@ import pytest
 
 from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.ledger.backup import NotAnExport, bring_in, checked, export, used_by
-from dropcap.ledger.chain import Deed, Means, Who
+from dropcap.ledger.chain import AuditAction, AuditActor, AuditChannel
 from dropcap.ledger.database import TABLES, ColumnKind
 from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.proof import prove
@@ -27,7 +27,7 @@ from dropcap.ledger.sqlite import SqliteDatabase, SqliteMoving, SqliteWriter, op
 from dropcap.ledger.store import Ledger
 from tests.site import DROPCAP, Site, eventually
 
-ME = Who(1000, None, Means.COMMAND)
+ME = AuditActor(1000, None, AuditChannel.COMMAND)
 ODD = os.fsdecode(b"not utf-8 \xff\xfe.pdf")
 
 
@@ -48,7 +48,7 @@ def fill(path: Path, more: int = 0) -> None:
     ledger.change(
         [Change(jobs[5], State.HELD, "held", {"reason": "no_record", "message": 'say "so"\x7f', "sent_ctime_ns": 2**70})]
     )
-    ledger.act(ME, Deed.PAUSE, scope="folder", name="f")
+    ledger.act(ME, AuditAction.PAUSE, scope="folder", name="f")
     assert ledger.prune(jobs[1:3], ME) == 2
     ledger.close()
     rows: dict[str, tuple[Any, ...]] = {

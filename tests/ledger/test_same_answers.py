@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.chain import Act, Deed, Head, Means, Who
+from dropcap.ledger.chain import Act, AuditAction, AuditActor, AuditChannel, Head
 from dropcap.ledger.job import Address, Back, Change, Mark, MarkKind, NewFile, Pause, State
 from dropcap.ledger.query import Absent, DeliveryQuery, IntakeQuery, Query
 from dropcap.ledger.reports import Figures, PeopleQuery, WantedJobs
@@ -27,7 +27,7 @@ LATIN1 = os.fsdecode(b"caf\xe9.pdf")
 #: A key, record and note may hold what PostgreSQL's text refuses, and what stands for it there.
 NUL = "1\x002\x1e0\x1e1\x1e"
 FOLDERS = ("f", "café ☕", NUL)
-ME = Who(1000, 2**31, Means.COMMAND, "j\u00f6rg \0")
+ME = AuditActor(1000, 2**31, AuditChannel.COMMAND, "j\u00f6rg \0")
 
 NAMES = (
     *("plain.pdf", "sub/plain.pdf", LATIN1, "sub/deep/" + LATIN1, "Ünïcode É.pdf", "E\u0301t\u00e9.pdf", "日本語.pdf"),
@@ -61,7 +61,7 @@ def fill(ledger: Ledger) -> None:
             ledger.mismatched(folder, record, 1e6)
         ledger.pause(Pause(Scope.FOLDER, folder, Reason.BY_HAND, NUL, "", 3.25, until_resume=True))
         ledger.keep_left_marks(folder, f"left {NUL}")
-        ledger.act(ME, Deed.PAUSE, folder=folder, names=list(NAMES))
+        ledger.act(ME, AuditAction.PAUSE, folder=folder, names=list(NAMES))
     ledger.learn("p", "project_id", "7", 1e12)
     ledger.learn("p", "no_file", LATIN1 + NUL, 1e12)
     same_key(ledger)

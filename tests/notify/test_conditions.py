@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from dropcap.notify.notices import conditions
-from dropcap.reasons import Reason, Scope, Told, explained
+from dropcap.reasons import NoticeKind, Reason, Scope, explained
 from tests.snapshot import NOW, folder, pause, snapshot
 
 BY_HAND = pause(Scope.FOLDER, "consents", Reason.BY_HAND, until=True)
+TOKEN = pause(Scope.PROJECT, "trial", Reason.TOKEN)
 
 
 def test_all_is_well() -> None:
@@ -21,21 +22,21 @@ def test_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("wrong", "key", "kind", "at_once", "folders"),
     [
-        ({"pauses": (pause(),)}, "pause server redcap:443", Told.PAUSED, False, ("consents",)),
-        ({"pauses": (pause(Scope.PROJECT, "trial", Reason.TOKEN),)}, "pause project trial", Told.PAUSED, False, ("consents",)),
-        ({"pauses": (BY_HAND,)}, "pause folder consents", Told.PAUSED, True, ("consents",)),
-        ({"folders": (folder(away="it is gone"),)}, "away consents", Told.AWAY, False, ("consents",)),
-        ({"folders": (folder(full=True),)}, "full consents", Told.AWAY, False, ("consents",)),
-        ({"folders": (folder(mistake="no rules"),)}, "mistake consents", Told.MISCONFIGURED, True, ("consents",)),
-        ({"folders": (folder(overdue=NOW - 9),)}, "expected consents", Told.EXPECTED, True, ("consents",)),
-        ({"problems": ("c.yaml:1: x",)}, "configuration", Told.MISCONFIGURED, True, ()),
-        ({"unwritable": "disk full"}, "ledger", Told.LEDGER, False, ()),
-        ({"damaged": True}, "ledger damaged", Told.LEDGER, True, ()),
-        ({"alive": False}, "alive", Told.ENDED, False, ()),
+        ({"pauses": (pause(),)}, "pause server redcap:443", NoticeKind.PAUSED, False, ("consents",)),
+        ({"pauses": (TOKEN,)}, "pause project trial", NoticeKind.PAUSED, False, ("consents",)),
+        ({"pauses": (BY_HAND,)}, "pause folder consents", NoticeKind.PAUSED, True, ("consents",)),
+        ({"folders": (folder(away="it is gone"),)}, "away consents", NoticeKind.AWAY, False, ("consents",)),
+        ({"folders": (folder(full=True),)}, "full consents", NoticeKind.AWAY, False, ("consents",)),
+        ({"folders": (folder(mistake="no rules"),)}, "mistake consents", NoticeKind.MISCONFIGURED, True, ("consents",)),
+        ({"folders": (folder(overdue=NOW - 9),)}, "expected consents", NoticeKind.EXPECTED, True, ("consents",)),
+        ({"problems": ("c.yaml:1: x",)}, "configuration", NoticeKind.MISCONFIGURED, True, ()),
+        ({"unwritable": "disk full"}, "ledger", NoticeKind.LEDGER, False, ()),
+        ({"damaged": True}, "ledger damaged", NoticeKind.LEDGER, True, ()),
+        ({"alive": False}, "alive", NoticeKind.ENDED, False, ()),
     ],
     ids=lambda of: of if isinstance(of, str) else "",
 )  # fmt: skip
-def test_each(wrong: dict[str, Any], key: str, kind: Told, at_once: bool, folders: tuple[str, ...]) -> None:
+def test_each(wrong: dict[str, Any], key: str, kind: NoticeKind, at_once: bool, folders: tuple[str, ...]) -> None:
     (one,) = conditions(snapshot(**wrong))
     assert (one.key, one.kind, one.at_once, one.folders) == (key, kind, at_once, folders)
     assert one.text.endswith(".")

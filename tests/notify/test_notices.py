@@ -7,7 +7,7 @@ from typing import Any
 
 from dropcap.config.model import Notify
 from dropcap.notify.notices import Files, Notices
-from dropcap.reasons import Told
+from dropcap.reasons import NoticeKind
 from dropcap.snapshot import Snapshot
 from tests.snapshot import NOW, folder, pause, snapshot
 
@@ -25,10 +25,10 @@ def kinds(notices: Notices, *snapshots: Snapshot) -> list[str]:
 def test_a_trouble_is_told_once_it_lasts_and_once_it_is_over() -> None:
     notices = Notices(NOW)
     assert kinds(notices, down(NOW), down(NOW + 59)) == []
-    assert kinds(notices, down(NOW + 60), down(NOW + 65), down(NOW + 4000)) == [Told.PAUSED]
+    assert kinds(notices, down(NOW + 60), down(NOW + 65), down(NOW + 4000)) == [NoticeKind.PAUSED]
     assert kinds(notices, snapshot(NOW + 4001), snapshot(NOW + 4060)) == []
     (over,) = notices.look(snapshot(NOW + 4061), RULES)
-    assert (over.kind, over.text.startswith("Over: ")) == (Told.RESUMED, True)
+    assert (over.kind, over.text.startswith("Over: ")) == (NoticeKind.RESUMED, True)
     assert kinds(notices, snapshot(NOW + 5000)) == []
 
 
@@ -40,11 +40,11 @@ def test_what_ends_by_itself_is_not_told() -> None:
 def test_what_comes_and_goes_is_told_once() -> None:
     notices = Notices(NOW)
     flaps = [(down if step % 2 else snapshot)(NOW + 100 + 30 * step) for step in range(200)]
-    assert kinds(notices, down(NOW), down(NOW + 61), *flaps) == [Told.PAUSED]
+    assert kinds(notices, down(NOW), down(NOW + 61), *flaps) == [NoticeKind.PAUSED]
 
 
 def test_what_a_person_must_end_is_told_at_once() -> None:
-    assert kinds(Notices(NOW), snapshot(pauses=(pause(until=True),))) == [Told.PAUSED]
+    assert kinds(Notices(NOW), snapshot(pauses=(pause(until=True),))) == [NoticeKind.PAUSED]
 
 
 def test_a_pause_that_the_configuration_ended_says_so() -> None:
@@ -61,7 +61,7 @@ def test_a_restart_tells_nothing_twice() -> None:
     kinds(notices, down(NOW), down(NOW + 61))
     again = Notices.of(json.loads(json.dumps(notices.kept())), NOW + 100)
     assert kinds(again, down(NOW + 100), down(NOW + 200)) == []
-    assert kinds(again, snapshot(NOW + 201), snapshot(NOW + 262)) == [Told.RESUMED]
+    assert kinds(again, snapshot(NOW + 201), snapshot(NOW + 262)) == [NoticeKind.RESUMED]
 
 
 def test_files_are_gathered() -> None:
@@ -84,8 +84,8 @@ def test_files_are_gathered() -> None:
 
 def test_a_clock_that_is_set_back_delays_nothing() -> None:
     notices = Notices(NOW)
-    assert kinds(notices, down(NOW + 86400), down(NOW), down(NOW + 60)) == [Told.PAUSED]
-    assert kinds(notices, snapshot(NOW + 86400), snapshot(NOW + 70), snapshot(NOW + 130)) == [Told.RESUMED]
+    assert kinds(notices, down(NOW + 86400), down(NOW), down(NOW + 60)) == [NoticeKind.PAUSED]
+    assert kinds(notices, snapshot(NOW + 86400), snapshot(NOW + 70), snapshot(NOW + 130)) == [NoticeKind.RESUMED]
     assert not notices.pending(snapshot(NOW + 86400), True, 300.0)
     assert not notices.pending(snapshot(NOW + 200), True, 300.0)
     assert notices.pending(snapshot(NOW + 500), True, 300.0)

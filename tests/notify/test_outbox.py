@@ -10,17 +10,20 @@ import pytest
 
 from dropcap.config.model import Notify, Recipient, SecretPlace
 from dropcap.notify.notices import FILE, MOST, MOST_LINES, Notice, Outbox
-from dropcap.reasons import Told
+from dropcap.reasons import NoticeKind
 from tests.snapshot import NOW
 
-ALL = frozenset(Told)
+ALL = frozenset(NoticeKind)
 WHEN = f"{datetime.fromtimestamp(NOW).astimezone():%d %B, %H:%M}: "
 URL = SecretPlace("address", "/nowhere", None)
 DESK, LAB = Recipient("desk", URL, ALL), Recipient("lab", URL, ALL, folders=frozenset({"labs"}), names=True)
-TRIAL, QUIET = Recipient("trial", URL, ALL, projects=frozenset({"trial"})), Recipient("quiet", URL, frozenset({Told.LEDGER}))
+TRIAL, QUIET = (
+    Recipient("trial", URL, ALL, projects=frozenset({"trial"})),
+    Recipient("quiet", URL, frozenset({NoticeKind.LEDGER})),
+)
 
 
-def notice(text: str, kind: Told = Told.FILES, folder: str = "", project: str = "") -> Notice:
+def notice(text: str, kind: NoticeKind = NoticeKind.FILES, folder: str = "", project: str = "") -> Notice:
     return Notice(kind, text, NOW, (project,) if project else (), (folder,) if folder else (), "secret name.pdf")
 
 
@@ -33,7 +36,7 @@ def test_each_gets_what_concerns_it(tmp_path: Path) -> None:
     told = [
         notice("A.", folder="labs", project="trial"),
         notice("B.", folder="consents", project="other"),
-        notice("C.", Told.LEDGER),
+        notice("C.", NoticeKind.LEDGER),
     ]
     box.put(told, Notify((DESK, LAB, TRIAL, QUIET)))
     assert got(box) == {"desk": "A.\n\nB.\n\nC.", "lab": "A. Files: secret name.pdf", "trial": "A.", "quiet": "C."}
@@ -41,7 +44,7 @@ def test_each_gets_what_concerns_it(tmp_path: Path) -> None:
 
 def test_what_concerns_all_is_told_to_those_of_one_folder_if_there_is_nobody_else(tmp_path: Path) -> None:
     box = Outbox(tmp_path, NOW)
-    box.put([notice("C.", Told.LEDGER)], Notify((LAB,)))
+    box.put([notice("C.", NoticeKind.LEDGER)], Notify((LAB,)))
     assert list(got(box)) == ["lab"]
 
 
@@ -106,9 +109,9 @@ def test_those_who_left_the_configuration_are_told_nothing(tmp_path: Path) -> No
 
 def test_the_title_says_what_it_is_about(tmp_path: Path) -> None:
     box = Outbox(tmp_path, NOW)
-    box.put([notice("A."), notice("B.", Told.PAUSED)], Notify((DESK,)))
+    box.put([notice("A."), notice("B.", NoticeKind.PAUSED)], Notify((DESK,)))
     (message,) = box.due(NOW)
     assert message.title == "dropcap: something is paused, files wait for somebody"
     box.sent(message, NOW, 0.0)
-    box.put([notice("C.", Told.RESUMED)], Notify((DESK,)))
+    box.put([notice("C.", NoticeKind.RESUMED)], Notify((DESK,)))
     assert [(message.title, message.good) for message in box.due(NOW)] == [("dropcap: it goes on", True)]

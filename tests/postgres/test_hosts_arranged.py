@@ -12,9 +12,9 @@ from tests import needs
 needs.library("psycopg")
 
 from dropcap.config.load import load
-from dropcap.daemon.custody import Alone
 from dropcap.daemon.engine import Engine
-from dropcap.hosts.membership import Grip
+from dropcap.daemon.host_leases import UnsharedLeases
+from dropcap.hosts.membership import LeaseHandle
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.wire import Connector
@@ -25,15 +25,15 @@ from tests.postgres.hosts import hosts
 from tests.postgres.proxy import proxy
 
 
-class Given(Alone):
+class Given(UnsharedLeases):
     """A host that has the folders it is given."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folders: set[str] = set()
 
-    def grip(self, folder: str) -> Grip | None:  # type: ignore[override]
-        return super().grip(folder) if folder in self.folders else None
+    def lease_handle(self, folder: str) -> LeaseHandle | None:  # type: ignore[override]
+        return super().lease_handle(folder) if folder in self.folders else None
 
 
 def test_what_the_database_kept_from_being_taken_up_is_taken_up_later(database: str, postgres: Cluster, tmp_path: Path) -> None:

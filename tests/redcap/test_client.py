@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dropcap.redcap.client import FileTarget, Redcap, RedcapError
-from dropcap.redcap.connect import Way
+from dropcap.redcap.connect import ConnectionSettings
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.request import SourceChanged, SourceUnreadable
 from dropcap.redcap.transport import Timeouts
@@ -584,7 +584,7 @@ def _tls(authority: Path) -> ssl.SSLContext:
 def test_tls_with_the_hospitals_own_authority(authority: Path) -> None:
     data = os.urandom(3_000_000)
     with serving(forever(), tls=_tls(authority)) as server:
-        redcap = client(server.url, way=Way(ca_file=authority / "ca.pem"))
+        redcap = client(server.url, connection=ConnectionSettings(ca_file=authority / "ca.pem"))
         assert send(redcap, data).sha256 == hashlib.sha256(data).hexdigest()
         send(redcap)
         assert server.connections == 1
@@ -602,7 +602,7 @@ def test_an_unknown_authority_is_refused_before_anything_is_sent(authority: Path
 
 def test_a_certificate_for_another_name_is_refused(authority: Path) -> None:
     with serving(forever(), tls=_tls(authority)) as server, pytest.raises(RedcapError) as caught:
-        send(client(server.url.replace("localhost", "127.0.0.1"), way=Way(ca_file=authority / "ca.pem")))
+        send(client(server.url.replace("localhost", "127.0.0.1"), connection=ConnectionSettings(ca_file=authority / "ca.pem")))
     assert caught.value.meaning.reason == "certificate"
 
 
@@ -618,7 +618,7 @@ def test_an_early_413_and_a_stop_over_tls(authority: Path) -> None:
 
     stop = threading.Event()
     with serving(_early(lingers), stalls, tls=_tls(authority)) as server:
-        redcap = client(server.url, way=Way(ca_file=authority / "ca.pem"), timeout=20.0, deadline=20.0)
+        redcap = client(server.url, connection=ConnectionSettings(ca_file=authority / "ca.pem"), timeout=20.0, deadline=20.0)
         with pytest.raises(RedcapError) as caught:
             send(redcap, b"x" * 20_000_000)
         assert caught.value.meaning.reason == "too_large"

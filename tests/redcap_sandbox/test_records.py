@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from redcap_sandbox import Sandbox
 from redcap_sandbox.call import WORDING, ApiError, parse_rows, rows_body
-from redcap_sandbox.record_export import Logic, Seen, compare
+from redcap_sandbox.record_export import Logic, RowSet, compare
 from redcap_sandbox.structure import Row, RowKey
 
 from .conftest import call
@@ -106,7 +106,7 @@ ROWS = {RowKey("e0"): Row({"a": "7", "b": "x y"}), RowKey("e1"): Row({"a": "007"
     ],
 )
 def test_logic(logic: str, holds: bool) -> None:
-    assert Logic(logic).holds(Seen(ROWS, RowKey("e0"))) is holds
+    assert Logic(logic).holds(RowSet(ROWS, RowKey("e0"))) is holds
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dropcap.files.tree import Tree
+from dropcap.intake.marker_heartbeat import MarkerHeartbeat
 from dropcap.intake.owner import Marker, Run
-from dropcap.intake.presence import Presence
 from redcap_sandbox import Sandbox
 from tests import needs
 from tests.content.make import pdf
@@ -275,19 +275,19 @@ def test_the_beat_on_a_full_disk_and_on_one_that_is_read_only(tmp_path: Path) ->
         filler = fill(drop_folder)
         tree = Tree(drop_folder)
         with pytest.raises(OSError, match="no room for its marker"):
-            Presence(tree, marker, Run.of(tmp_path), Quiet())  # that of the version before has no beat yet
+            MarkerHeartbeat(tree, marker, Run.of(tmp_path), Quiet())  # that of the version before has no beat yet
         filler.unlink()
-        presence = Presence(tree, marker, Run.of(tmp_path), Quiet(), every=0.05, lasts=0.5)
+        heartbeat = MarkerHeartbeat(tree, marker, Run.of(tmp_path), Quiet(), every=0.05, lasts=0.5)
         fill(drop_folder)
-        presence.start()
+        heartbeat.start()
         before = (drop_folder / ".dropcap").read_bytes()
         eventually(lambda: (drop_folder / ".dropcap").read_bytes() != before)
-        assert presence.sure()
+        assert heartbeat.sure()
         remount(drop_folder, "ro")
-        eventually(lambda: not presence.sure())
+        eventually(lambda: not heartbeat.sure())
         with pytest.raises(OSError, match="Read-only"):
-            presence.confirm()
+            heartbeat.confirm()
         remount(drop_folder, "rw")
-        eventually(presence.sure)
-        presence.end(within=5)
+        eventually(heartbeat.sure)
+        heartbeat.end(within=5)
         tree.close()

@@ -62,7 +62,7 @@ COMMANDS = {
     "prune": Listed("Remove what `keep` says is over, and tell of it first.", "dropcap prune --dry-run --folder consents"),
     "reload": Listed("Have the running dropcap take up the changed configuration.", "dropcap reload", "run"),
     "pause": Listed("Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial", "intervene"),
-    "resume": Listed("Go on, whoever paused it.", "dropcap resume --project trial", "intervene"),
+    "resume": Listed("Go on with what is paused.", "dropcap resume --project trial", "intervene"),
     "notify": Listed("Try the notifications.", "dropcap notify --test", "operators"),
     "dashboard": Listed(
         "Tell where the operator's page is, or make a link that signs in.", "dropcap dashboard --link", "operators"

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from dropcap.cli import configured, screen
-from dropcap.cli.configured import asked, chosen, config_option, lines, prepared, remembered, stop, unusable
+from dropcap.cli.configured import asked, chosen, config_option, prepared, project_clients, remembered, stop, unusable
 from dropcap.cli.screen import line, many
 from dropcap.config.load import load, same_project
 from dropcap.config.model import Config, Folder, PostgresLedger
@@ -28,14 +28,14 @@ from dropcap.daemon.control import ASKED, retry
 from dropcap.daemon.opening import close_for_people, open_for_people
 from dropcap.delivery.attribution import known_limits
 from dropcap.delivery.order import Order, takes_next
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.display import shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mount, Mounts
-from dropcap.intake.owner import LEFT_AFTER, KnownFolders, Run, Vigil
-from dropcap.ledger.chain import Deed, Who
+from dropcap.intake.owner import LEFT_AFTER, KnownFolders, Run, StalenessCheck
+from dropcap.ledger.chain import AuditAction, AuditActor
 from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import State
 from dropcap.ledger.query import Query
@@ -72,7 +72,7 @@ class _Wanted:
     tree: Tree
     mount: Mount
     away: owner.Away
-    vigil: Vigil = field(default_factory=Vigil)
+    staleness: StalenessCheck = field(default_factory=StalenessCheck)
 
 
 def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterator[Remark]:
@@ -132,12 +132,12 @@ def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Ru
     while left:
         for one in list(left):
             try:
-                seconds = one.vigil.look(owner.sign_of_life(one.tree))
+                seconds = one.staleness.look(owner.sign_of_life(one.tree))
             except OSError as error:
                 left.remove(one)
                 yield Remark("error", place_of(one.folder), f"the folder cannot be adopted: {error}")
                 continue
-            if one.vigil.moved:
+            if one.staleness.moved:
                 left.remove(one)
                 message = f"the folder is not adopted: another dropcap is alive there (it was away: {one.away})"
                 remedy = "end that one, then try again; --force takes the folder at once, and both may send one file"
@@ -152,7 +152,7 @@ def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Ru
 def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     folder, where = one.folder, place_of(one.folder)
     try:
-        ledger.act(Who.me(), Deed.ADOPT, folder=folder.name, path=shown(str(folder.path)), was_away=str(one.away))
+        ledger.act(AuditActor.me(), AuditAction.ADOPT, folder=folder.name, path=shown(str(folder.path)), was_away=str(one.away))
         _renamed(config, folder, one.tree, ledger)
         owner.adopt(one.tree, folder.name, str(folder.path), one.mount, ledger, run)
     except (owner.Away, OSError) as error:
@@ -163,7 +163,7 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     told = asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
     if told is None and ledger.shared:  # another host may be the one that works there
         jobs = [job for number in held if (job := ledger.query.job(number)) is not None]
-        retry(ledger.for_people(), config, jobs, Who.me())
+        retry(ledger.for_people(), config, jobs, AuditActor.me())
         ledger.set_meta(ASKED, str(time.time()))
     return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})", done=True)
 
@@ -461,7 +461,7 @@ def _looked_at(asked: _Asked, config: Config, folders: Sequence[Folder], sound: 
             with suppress(DatabaseError):
                 projects = ledger.told_projects() if ledger is not None else {}
             order = Order(config.projects.values(), config.folders.values(), projects)
-            clients = stack.enter_context(lines(config))
+            clients = stack.enter_context(project_clients(config))
             said = {remark.text for remark in found}
             found += [remark for remark in _remote(config, folders, clients, order) if remark.text not in said]
     return found
@@ -602,12 +602,12 @@ def _in_each_other(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine], order: Order) -> Iterator[Remark]:
+def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectClient], order: Order) -> Iterator[Remark]:
     silent: set[tuple[str, str]] = set()
     for name in _projects(config, folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
         asking(project.host)
-        for remark in redcap_project.project_remarks(project, its, asked[name].client, order):
+        for remark in redcap_project.project_remarks(project, its, asked[name].redcap, order):
             # A server that does not answer is one trouble, however many projects it has.
             if not remark.later or (project.host, remark.message) not in silent:
                 yield remark

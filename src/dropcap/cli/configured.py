@@ -33,16 +33,16 @@ from dropcap.daemon import control
 from dropcap.daemon.control import ASKED, PATIENCE, SOCKET, ask
 from dropcap.daemon.opening import database_of, has_psycopg, open_for_people
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, close_ledger, only_one, open_ledger, prepare
-from dropcap.delivery.project_client import MakeWindow, ProjectLine, line_to, window_of
+from dropcap.delivery.project_client import MakeWindow, ProjectClient, client_for, window_of
 from dropcap.display import shown
 from dropcap.hosts.membership import SharedWindow
-from dropcap.ledger.chain import Deed, Who
+from dropcap.ledger.chain import AuditAction, AuditActor
 from dropcap.ledger.database import VERSION, Damaged, DatabaseError, LedgerError
 from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Scope
-from dropcap.threads import Hand, begin
+from dropcap.threads import SerialExecutor, begin
 
 _DEFAULT = "/etc/dropcap/config.yaml"
 #: Seconds after which nothing is proposed: who types waits for no disk.
@@ -226,7 +226,7 @@ def of_another_version(ledger: Query) -> str | None:
 
 
 def not_ours(path: Path, why: str) -> NoReturn:
-    """The end with exit code 2: something in state_dir cannot be used by whoever runs the command."""
+    """The end with exit code 2: the user who runs the command cannot use something in state_dir."""
     stop(f"{path} cannot be used ({why}): run this as dropcap's user, or as root", 2)
 
 
@@ -275,19 +275,19 @@ def moment(text: str | None, *, end: bool = False) -> float:
 
 
 @contextlib.contextmanager
-def lines(config: Config) -> Iterator[dict[str, ProjectLine]]:
-    """A line to every project, within the limit that all dropcap processes share.
+def project_clients(config: Config) -> Iterator[dict[str, ProjectClient]]:
+    """A client for every project, within the limit that all dropcap processes share.
 
-    A state directory that is not there yet is not made: it would belong to whoever checks, perhaps root, and no other
+    A state directory that is not there yet is not made: it would belong to the user who checks, perhaps root, and no other
     process can be counting requests in it.
     """
     with contextlib.ExitStack() as stack:
         if not os.path.isdir(config.state_dir):
             config = replace(config, state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropcap-"))))
         window = stack.enter_context(_window(config))
-        found = {project.name: line_to(config, project, window) for project in config.projects.values()}
-        for line in found.values():
-            stack.callback(line.client.close)
+        found = {project.name: client_for(config, project, window) for project in config.projects.values()}
+        for client in found.values():
+            stack.callback(client.redcap.close)
         yield found
 
 
@@ -388,18 +388,18 @@ def done(config: Config, question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _done_here(config: Config, ledger: Ledger, question: dict[str, Any]) -> dict[str, Any]:
-    who, do = Who.me(), question["do"]
+    actor, do = AuditActor.me(), question["do"]
     if do == "retry":
         which = {key: question[key] for key in ("failed", "held", "folder")}
-        tried, cannot = control.retry(ledger, config, control.select(ledger, question["jobs"], **which), who)
+        tried, cannot = control.retry(ledger, config, control.select(ledger, question["jobs"], **which), actor)
         return {"tried": tried, "cannot": cannot}
     scope, name = question.get("scope", Scope.FOLDER), question["name"]
     if do == "resume":
-        ledger.act(who, Deed.RESUME, scope=scope, name=name)
+        ledger.act(actor, AuditAction.RESUME, scope=scope, name=name)
         if scope is Scope.FOLDER:
             control.release(ledger, name, False)
         return {"done": ledger.resume(scope, name)}
-    ledger.act(who, Deed.PAUSE, scope=scope, name=name, **({"release": True} if do == "release" else {}))
+    ledger.act(actor, AuditAction.PAUSE, scope=scope, name=name, **({"release": True} if do == "release" else {}))
     ledger.pause(control.pause_by_hand(scope, name))
     if do == "release":
         control.release(ledger, name, True)
@@ -408,7 +408,7 @@ def _done_here(config: Config, ledger: Ledger, question: dict[str, Any]) -> dict
 
 @contextlib.contextmanager
 def _beside_hosts(config: Config) -> Iterator[Ledger]:
-    """A ledger on PostgreSQL, whoever else works with it; the hosts see soon that something was asked."""
+    """A ledger on PostgreSQL, also while hosts work with it; they see soon that something was asked."""
     try:
         ledger = open_for_people(config)
         try:
@@ -487,7 +487,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _asked(folder: Folder) -> Future[tuple[int, int] | None] | None:
     """A share may hang: it is asked by another thread."""
     try:
-        return Hand(f"share {folder.name}").begin(_PATIENCE, _identity, folder.path)
+        return SerialExecutor(f"share {folder.name}").submit(_PATIENCE, _identity, folder.path)
     except OSError:
         return None
 

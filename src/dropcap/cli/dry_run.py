@@ -20,11 +20,20 @@ import click
 
 from dropcap import __version__
 from dropcap.cli import configured, screen
-from dropcap.cli.configured import cannot_read, chosen, config_option, lines, outside_of_all_folders, remembered, stop, usable
+from dropcap.cli.configured import (
+    cannot_read,
+    chosen,
+    config_option,
+    outside_of_all_folders,
+    project_clients,
+    remembered,
+    stop,
+    usable,
+)
 from dropcap.cli.history import write
 from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.display import place, shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.intake import owner
@@ -232,7 +241,7 @@ def dry_run_command(
     folders = chosen(config, folder_name)
     ignore_lease_breaks()
     troubles, found = _surveyed(config, folders)
-    with lines(config) as asked:
+    with project_clients(config) as asked:
         prospects = _rehearsed(config, folders, found, asked, troubles)
     if csv_path is not None:
         _write_csv(csv_path, prospects, config)
@@ -280,7 +289,7 @@ def _rehearsed(
     config: Config,
     folders: Sequence[Folder],
     found: Sequence[Prospect | Lying],
-    asked: Mapping[str, ProjectLine],
+    asked: Mapping[str, ProjectClient],
     troubles: list[Remark],
 ) -> list[Prospect]:
     """What REDCap says to those that would be taken; in the order of `found`."""
@@ -364,7 +373,7 @@ def _text(value: Any) -> Any:
 
 
 def _new(option: str, path: Path, config: Config) -> int:
-    """A new file, open to be written: it names records, so it is for whoever runs this alone."""
+    """A new file, open to be written: it names records, so that only the user who runs this can read it."""
     outside_of_all_folders(config, path)
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

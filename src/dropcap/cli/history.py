@@ -33,7 +33,7 @@ from dropcap.cli.jobs import (
 )
 from dropcap.config.model import Config, Folder
 from dropcap.display import place, shown
-from dropcap.ledger.chain import Act, Deed, Means
+from dropcap.ledger.chain import Act, AuditAction, AuditChannel
 from dropcap.ledger.job import Event, Job
 from dropcap.ledger.query import Query
 from dropcap.ledger.reports import WantedJobs
@@ -210,11 +210,11 @@ def _value(value: object) -> str:
 
 def who_of(act: Act) -> str:
     """Who did it, as far as the system tells."""
-    if act.way == Means.ITSELF:
+    if act.way == AuditChannel.ITSELF:
         return "dropcap"
     if act.uid is None:
-        return f"{shown(act.name)} (on the page)" if act.way == Means.PAGE else "not known (a signal)"
-    return _user(act) + (", on the page" if act.way == Means.PAGE else "")
+        return f"{shown(act.name)} (on the page)" if act.way == AuditChannel.PAGE else "not known (a signal)"
+    return _user(act) + (", on the page" if act.way == AuditChannel.PAGE else "")
 
 
 def _user(act: Act) -> str:
@@ -232,31 +232,31 @@ def what_of(act: Act) -> str:
 def _what(act: Act) -> str:
     told = act.told
     match act.what:
-        case Deed.PAUSE | Deed.RESUME:
+        case AuditAction.PAUSE | AuditAction.RESUME:
             return shown(f"{told.get('scope')} {told.get('name')}" + (", let go of" if told.get("release") else ""))
-        case Deed.RETRY:
+        case AuditAction.RETRY:
             jobs = [str(job) for job in told.get("jobs", [])]
             more = "" if len(jobs) <= 10 else f" and {told.get('number', len(jobs)) - 10:,} more"
             return f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(jobs[:10])}{more}"
-        case Deed.ADOPT:
+        case AuditAction.ADOPT:
             return shown(f"folder {told.get('folder')}, {told.get('path')}")
-        case Deed.RENAME:
+        case AuditAction.RENAME:
             return shown(f"folder {told.get('from')} is {told.get('to')} now")
-        case Deed.STARTED | Deed.RELOAD:
+        case AuditAction.STARTED | AuditAction.RELOAD:
             return shown(f"dropcap {told.get('dropcap')}, configuration {str(told.get('configuration'))[:16]}…")
-        case Deed.CREATED | Deed.MIGRATED:
+        case AuditAction.CREATED | AuditAction.MIGRATED:
             versions = f"version {told.get('from', 0)} to {told.get('to')}"
             return f"{versions}, {told.get('job', 0):,} jobs with {told.get('history', 0):,} entries"
-        case Deed.EXPORTED | Deed.IMPORTED:
+        case AuditAction.EXPORTED | AuditAction.IMPORTED:
             rows = told.get("rows", {})
             return f"{rows.get('job', 0):,} jobs with {rows.get('history', 0):,} entries"
-        case Deed.PRUNE:
+        case AuditAction.PRUNE:
             keeps = [f"{what} older than {seconds / 86400:g}d" for what, seconds in told.get("keep", {}).items()]
             forced = ["the clock was trusted"] if told.get("forced") else []
             return shown(", ".join([f"folders: {told.get('folders')}", *keeps, *forced]))
-        case Deed.PRUNED:
+        case AuditAction.PRUNED:
             return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
-        case Deed.RESTORED:
+        case AuditAction.RESTORED:
             how = "a copy was put in its place" if told.get("copy") else "entries are missing"
             return shown(": ".join(filter(None, [how, ", ".join(told.get("lost", []))])))
         case _:

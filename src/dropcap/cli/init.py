@@ -39,7 +39,7 @@ from dropcap.display import shown
 from dropcap.preflight.project import LATER, Answer, ask
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.connect import Proxy, Way
+from dropcap.redcap.connect import ConnectionSettings, Proxy
 from dropcap.redcap.reply import remedy_now
 from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
@@ -80,27 +80,27 @@ class Given:
             raise click.UsageError("--proxy-credentials-file goes with --proxy")
 
     @cached_property
-    def way(self) -> Way:
+    def connection(self) -> ConnectionSettings:
         """How the server is reached. Raises click.UsageError."""
         ca, certificate, key = (
             path.absolute() if path else None for path in (self.ca_file, self.client_cert_file, self.client_key_file)
         )
         if self.proxy is None:
-            return Way(ca, certificate, key)
+            return ConnectionSettings(ca, certificate, key)
         try:
             address = proxy_address(self.proxy)
         except BadValueError as error:
             raise click.UsageError(f"--proxy: {error.message}; {error.remedy}") from None
         source = ProxyCredentials(str(self.proxy_credentials_file.absolute())) if self.proxy_credentials_file else None
-        return Way(ca, certificate, key, Proxy(address.host, address.port, credentials_from(source)))
+        return ConnectionSettings(ca, certificate, key, Proxy(address.host, address.port, credentials_from(source)))
 
-    def way_lines(self) -> dict[str, str]:
+    def connection_lines(self) -> dict[str, str]:
         """The keys of a project for that."""
         named = {
-            "ca_file": self.way.ca_file,
-            "client_cert_file": self.way.client_cert_file,
-            "client_key_file": self.way.client_key_file,
-            "proxy": f"http://{self.way.proxy}" if self.way.proxy else None,
+            "ca_file": self.connection.ca_file,
+            "client_cert_file": self.connection.client_cert_file,
+            "client_key_file": self.connection.client_key_file,
+            "proxy": f"http://{self.connection.proxy}" if self.connection.proxy else None,
             "proxy_credentials_file": self.proxy_credentials_file.absolute() if self.proxy_credentials_file else None,
         }
         return {key: str(value) for key, value in named.items() if value is not None}
@@ -121,7 +121,7 @@ class Asked:
         kept: Path | None = None
         while True:
             address = address or self._answer("URL of REDCap's API", given.url, "--url", api_url(allow_http=False))
-            if given.way.proxy is not None and address.startswith("http://"):
+            if given.connection.proxy is not None and address.startswith("http://"):
                 raise click.UsageError("--proxy: the token would cross the proxy in clear text; use an https:// url")
             if token is None:
                 token, kept = self._token()
@@ -138,7 +138,7 @@ class Asked:
 
     def _read(self, url: str, token: Token) -> tuple[Answer, list[str]]:
         # A handful of requests before there is a state directory: no window counts them.
-        client = Redcap(url, partial(_same, token), RequestWindow(Path(os.devnull), 0), way=self._given.way)
+        client = Redcap(url, partial(_same, token), RequestWindow(Path(os.devnull), 0), connection=self._given.connection)
         try:
             answer = ask(client)
             key = answer.structure.record_id_field
@@ -301,7 +301,7 @@ def init_command(**options: Any) -> None:
         folder_name=existing.free_folder_name(folder_name) if existing else folder_name,
         folder=str(place),
         state_dir=str(state) if state else None,
-        way=given.way_lines(),
+        connection=given.connection_lines(),
         tables_taken=existing.tables if existing else frozenset(),
     )
     text = config_text(proposal, answer.structure, records, answer.version)

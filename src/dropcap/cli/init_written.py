@@ -51,7 +51,7 @@ class Proposal:
     folder_name: str
     folder: str
     state_dir: str | None  # None: the file is one that another includes
-    way: dict[str, str] = field(default_factory=dict)  # further keys of the project: how its server is reached
+    connection: dict[str, str] = field(default_factory=dict)  # further keys of the project: how its server is reached
     tables_taken: frozenset[str] = frozenset()
 
 
@@ -172,7 +172,7 @@ def _project(proposal: Proposal, structure: ProjectStructure, version: str) -> I
     yield "    # The file holds the project's API token and nothing else, with mode 0600."
     yield f"    token_file: {_quoted(proposal.token_file)}"
     yield f"    project_id: {info.project_id}   # the token of another project is refused"
-    yield from (f"    {key}: {_quoted(value)}" for key, value in proposal.way.items())
+    yield from (f"    {key}: {_quoted(value)}" for key, value in proposal.connection.items())
     yield f"    # requests_per_minute: {REQUESTS_PER_MINUTE}   # per host; dropcap check says what to ask before you raise it"
     yield ""
 
@@ -424,7 +424,7 @@ class Existing:
 
 @contextmanager
 def all_or_nothing() -> Iterator[ExitStack]:
-    """For what is made: it is taken back where it goes no further, be it for a refusal, a full disk or Ctrl-C."""
+    """Undoes what was made if it goes no further, for a refusal, a full disk or Ctrl-C."""
     with ExitStack() as undo:
         try:
             yield undo

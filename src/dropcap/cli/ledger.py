@@ -34,7 +34,7 @@ from dropcap.ledger.backup import (
     somebody_works,
     whole,
 )
-from dropcap.ledger.chain import Who, heads_in
+from dropcap.ledger.chain import AuditActor, heads_in
 from dropcap.ledger.database import Database, DatabaseError, LedgerError, Writer
 from dropcap.ledger.proof import prove
 from dropcap.ledger.query import Query
@@ -120,7 +120,7 @@ def _exported(config: Config, target: Path) -> Header:
     with contextlib.closing(database.writer()) as writer:
         with whole(writer, engine):
             _nobody_works(config, writer, "export")
-            enter_export(writer, Who.me())
+            enter_export(writer, AuditActor.me())
         _give_to_owner(config)
     with database.snapshot() as connection:
         return export(connection, target)
@@ -131,7 +131,7 @@ def _imported(config: Config, content: IO[bytes], header: Header) -> None:
         database, engine = _place(config)
         with contextlib.closing(database.writer()) as writer:
             _nobody_works(config, writer, "import")
-            bring_in(writer, engine, content, header, Who.me())
+            bring_in(writer, engine, content, header, AuditActor.me())
         return
     ledger, known = config.state_dir / LEDGER, installation(config.state_dir)
     new = not ledger.exists()
@@ -157,7 +157,7 @@ def _into_sqlite(config: Config, known: str | None, content: IO[bytes], header: 
             if "rebuilt" in words or words.get("installation") != known:
                 _anothers()  # it stands for one that is lost
             (config.state_dir / INSTALLATION).unlink()  # no folder has ever been marked with it
-        return bring_in(writer, engine, content, header, Who.me())
+        return bring_in(writer, engine, content, header, AuditActor.me())
 
 
 def _place(config: Config) -> tuple[Database, MovingEngine]:
@@ -291,7 +291,7 @@ def restore_command(config_path: Path, file: Path) -> None:
     ledger = config.state_dir / LEDGER
     try:
         with only_one(config.state_dir):
-            aside = restore(file, ledger, installation(config.state_dir), Who.me(), known(config.state_dir))
+            aside = restore(file, ledger, installation(config.state_dir), AuditActor.me(), known(config.state_dir))
             give_to_owner(config.state_dir, ledger)
             if told := heads_of(ledger):  # else the next start would take for a surprise what is entered as an act
                 keep(config.state_dir, told)

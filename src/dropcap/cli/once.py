@@ -21,14 +21,14 @@ from dropcap.config.model import Config, PostgresLedger
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log
 from dropcap.daemon import log as witness
-from dropcap.daemon.custody import Custody
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.host_leases import SharedLeases
 from dropcap.daemon.log import mask_of
 from dropcap.daemon.opening import database_of, open_for_daemon, starting
 from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
 from dropcap.files.regular import ignore_lease_breaks
-from dropcap.ledger.chain import Deed, Who
+from dropcap.ledger.chain import AuditAction, AuditActor
 from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
@@ -82,29 +82,29 @@ def run_once(config: Config, wait: str | None) -> int:
         stopped = until_signal()
         _no_other_host(config)
         opened = open_for_daemon(config)
-        ledger, custody = opened.ledger, opened.custody
+        ledger, leases = opened.ledger, opened.leases
         began = time.time()
         with starting(config):
-            engine = Engine(config, ledger, custody)
+            engine = Engine(config, ledger, leases)
             witness.compare(ledger, config.state_dir)
-            ledger.act(Who.me(), Deed.STARTED, dropcap=__version__, configuration=config.digest, once=True)
+            ledger.act(AuditActor.me(), AuditAction.STARTED, dropcap=__version__, configuration=config.digest, once=True)
             # Whatever lay in in_progress/ or was held before is part of this run.
             engine.start()
-        if custody is not None:
-            custody.start(engine, ledger)
+        if leases is not None:
+            leases.start(engine, ledger)
         obstacles: list[str] = []
         strange: list[str] = []
         try:
-            _follow(engine, stopped, patience, console if progress else None, custody)
+            _follow(engine, stopped, patience, console if progress else None, leases)
             obstacles, strange = _obstacles(engine), _strange(engine)  # folders tell nothing once they are closed
         finally:
-            if custody is not None:
-                custody.end()
+            if leases is not None:
+                leases.end()
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
         witness.stopped(ledger, config.state_dir)
-        if custody is not None:
-            custody.stop(5.0)
+        if leases is not None:
+            leases.stop(5.0)
         opened.close(config)
     return code
 
@@ -128,7 +128,7 @@ def _no_other_host(config: Config) -> None:
 
 
 def _follow(
-    engine: Engine, stopped: threading.Event, patience: _Patience, console: Console | None, custody: Custody | None
+    engine: Engine, stopped: threading.Event, patience: _Patience, console: Console | None, leases: SharedLeases | None
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console) if console else None
@@ -143,7 +143,7 @@ def _follow(
             if SHORTAGE.is_set():
                 raise NoThread
             now = time.monotonic()
-            settled = custody is None or custody.settled(engine)
+            settled = leases is None or leases.settled(engine)
             if engine.idle() and settled and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now
                 if now - quiet_since > _QUIET:

@@ -15,7 +15,7 @@ from dropcap.config.load import load
 from dropcap.config.model import Config, Notify, Recipient
 from dropcap.display import shown
 from dropcap.notify.notifier import Carrier
-from dropcap.reasons import Told
+from dropcap.reasons import NoticeKind
 
 #: A unit that is started again and again is told of once in so many seconds.
 _ONCE_IN = 3600.0
@@ -57,7 +57,7 @@ def _ended(config: Config, notify: Notify, unit: str) -> int:
     else:
         why = f"Run: journalctl -u {shown(unit)} -n 50"
     everybody = [one for one in notify.recipients if one.of_all] or list(notify.recipients)
-    to = [one for one in everybody if Told.ENDED in one.events]
+    to = [one for one in everybody if NoticeKind.ENDED in one.events]
     what = f"{shown(unit)} on {os.uname().nodename} has ended with a failure."
     body = f"{what} {why} Files may be dropped all the same; they are safe."
     if not _told(to, "dropcap: it has ended", body):

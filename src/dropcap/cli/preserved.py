@@ -25,7 +25,7 @@ from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY, Copy, Differs, copies, fetch
-from dropcap.threads import Hand
+from dropcap.threads import SerialExecutor
 
 _ALL = 1_000_000
 #: Of times that can be told, in whatever zone.
@@ -115,7 +115,7 @@ def _everywhere(config: Config, only: str | None) -> list[_Found]:
 def _on_share(folder: str, place: Path, within: str) -> list[_Found]:
     """A share may hang, and may be one of many."""
     try:
-        return Hand(f"copies in {place}").do(_PATIENCE, _in_place, folder, place, within)
+        return SerialExecutor(f"copies in {place}").run(_PATIENCE, _in_place, folder, place, within)
     except OSError as error:
         said = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
         screen.line(f"{shown(str(place))} cannot be searched for old copies: {said}", err=True)

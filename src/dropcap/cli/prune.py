@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from dropcap.cli import screen
-from dropcap.cli.configured import alone, asked, config_option, folder_option, known, lines, stop, usable
+from dropcap.cli.configured import alone, asked, config_option, folder_option, known, project_clients, stop, usable
 from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.config.secrets import SecretError
@@ -29,7 +29,7 @@ from dropcap.files.regular import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.owner import Run
-from dropcap.ledger.chain import Who
+from dropcap.ledger.chain import AuditActor
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.drop_folder import mount_of
 from dropcap.redcap.request import RedcapError
@@ -127,11 +127,11 @@ def _time(config: Config, folder_name: str | None) -> float:
     first = [config.projects[config.folders[folder_name].project]] if folder_name is not None else []
     projects = dict.fromkeys([*first, *config.projects.values()])
     said: dict[str, str] = {}  # by the way there
-    with lines(config) as to:
+    with project_clients(config) as to:
         for project in projects:
             if project.server in said:
                 continue
-            client = to[project.name].client
+            client = to[project.name].redcap
             why = "it does not tell the time"
             try:
                 client.version()
@@ -206,11 +206,11 @@ class _Alone:
     def step(self, asked_for: dict[str, Any]) -> dict[str, Any]:
         name = asked_for.get("folder")
         if name is None:
-            return of_all(self._ledger, asked_for, Who.me())
+            return of_all(self._ledger, asked_for, AuditActor.me())
         if name not in self._opened:
             self._opened[name] = self._open(name, self.config.folders.get(name))
         there = self._opened[name]
-        return {"cannot": there} if isinstance(there, str) else of_folder(there, asked_for, Who.me())
+        return {"cannot": there} if isinstance(there, str) else of_folder(there, asked_for, AuditActor.me())
 
     def _open(self, name: str, folder: Folder | None) -> Pruning | str:
         """The folder if it is ours; else why nothing may be done there."""

@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dropcap.cli import configured, screen
-from dropcap.cli.configured import chosen, config_option, lines, moment, query, stop, until_signal, usable
+from dropcap.cli.configured import chosen, config_option, moment, project_clients, query, stop, until_signal, usable
 from dropcap.config.model import Config
 from dropcap.daemon.log import known
 from dropcap.daemon.opening import database_of
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.display import place, shown
 from dropcap.files.tree import Tree
 from dropcap.intake.mounts import open_tree
@@ -118,7 +118,7 @@ def _ended(job: Job) -> tuple[float, int]:
 
 def verify(
     query: Query,
-    lines: Mapping[str, ProjectLine],
+    clients: Mapping[str, ProjectClient],
     jobs: list[Job],
     began: float,
     stop: threading.Event,
@@ -134,16 +134,16 @@ def verify(
     refusing: dict[str, str] = {}
     in_a_row = 0
     for job in jobs:
-        line = lines.get(job.project)
-        if line is None:
+        client = clients.get(job.project)
+        if client is None:
             yield Compared(job, Found.NOT_ASKED, f"the project `{job.project}` is not in the configuration")
         elif job.project in refusing:
             yield Compared(job, Found.NOT_ASKED, refusing[job.project])
         else:
             try:
-                found = _compared(job, line, stop)
+                found = _compared(job, client, stop)
             except NotReached as error:
-                if error.banned or in_a_row + 1 >= IN_A_ROW or not _answers(line, stop):
+                if error.banned or in_a_row + 1 >= IN_A_ROW or not _answers(client, stop):
                     raise
                 found = Compared(job, Found.NOT_ASKED, f"{error}; the server answers other requests; {error.remedy}")
             except _ProjectError as error:
@@ -157,11 +157,11 @@ def verify(
             yield found
 
 
-def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
+def _compared(job: Job, client: ProjectClient, stop: threading.Event) -> Compared:
     place = FileTarget(job.record, job.field, job.event, job.instance)
     for wait in (*WAITS, None):
         try:
-            there = line.client.export_file(place, stop=stop)
+            there = client.redcap.export_file(place, stop=stop)
         except NoFile:
             return Compared(job, Found.MISSING, "the field holds no file")
         except RedcapError as error:
@@ -185,9 +185,9 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
     raise AssertionError("the last try ends in an answer")
 
 
-def _answers(line: ProjectLine, stop: threading.Event) -> bool:
+def _answers(client: ProjectClient, stop: threading.Event) -> bool:
     try:
-        line.client.version(stop)
+        client.redcap.version(stop)
     except RedcapError:
         return False
     return True
@@ -477,7 +477,7 @@ def _compared_jobs(config: Config, ledger: Query, jobs: list[Job], began: float)
     stopped = until_signal()
     found: list[Compared] = []
     try:
-        with lines(config) as asked, _bar(len(jobs)) as progress:
+        with project_clients(config) as asked, _bar(len(jobs)) as progress:
             task = progress.add_task("verifying", total=len(jobs))
             for finding in verify(ledger, asked, jobs, began, stopped):
                 found.append(finding)

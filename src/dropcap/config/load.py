@@ -133,7 +133,7 @@ def doubtful_ledger(main: Section, ledger: LedgerAt) -> Iterator[Problem]:
     if isinstance(ledger, PostgresLedger):
         if not ledger.verified:
             node = main.entries["ledger"]
-            message = "whoever stands between dropcap and the database could pass for it, and read and change what is told"
+            message = "a machine between dropcap and the database could impersonate it, and read and change the traffic"
             remedy = "add ?sslmode=verify-full&sslrootcert=FILE to the URL (FILE: who has signed the database's certificate)"
             yield Problem(node.file, node.line, node.key, message, remedy, level="warning")
     elif (lease := main.get("lease")) is not None and not any(one.key == "ledger" for one in lease.problems):

@@ -16,7 +16,7 @@ from dropcap.config.secrets import ProxyAddress, ProxyCredentials, SecretError, 
 from dropcap.config.values import is_loopback
 from dropcap.display import shown
 from dropcap.language import Language
-from dropcap.reasons import Scope, Told
+from dropcap.reasons import NoticeKind, Scope
 from dropcap.routing.pattern import Table
 from dropcap.routing.route import NoRoute, Route, ignored, route
 from dropcap.routing.rule import Rule
@@ -57,7 +57,7 @@ class Recipient:
 
     name: str
     url: SecretPlace
-    events: frozenset[Told]
+    events: frozenset[NoticeKind]
     projects: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
     names: bool = False

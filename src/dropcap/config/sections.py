@@ -49,7 +49,7 @@ from dropcap.config.values import (
 )
 from dropcap.config.values import name as name_of
 from dropcap.language import Language
-from dropcap.reasons import Told
+from dropcap.reasons import NoticeKind
 from dropcap.routing.pattern import TYPES, Table, normal
 from dropcap.routing.rule import FILTERS
 
@@ -85,7 +85,7 @@ def _recipient(name: str, node: Node, projects: Collection[str], folders: Collec
     return Recipient(
         name,
         url,
-        frozenset(Told if events is None else events.values(choice(Told), or_one=True)),
+        frozenset(NoticeKind if events is None else events.values(choice(NoticeKind), or_one=True)),
         _some_of(section, "projects", projects),
         _some_of(section, "folders", folders),
         section.read("names", boolean, False),

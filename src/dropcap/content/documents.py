@@ -155,7 +155,7 @@ _SMALL = 2048
 
 
 def is_pdf(head: bytes) -> bool:
-    """`%PDF-` at the beginning, be it behind a mark of UTF-8, blanks or a printer's job header."""
+    """`%PDF-` at the beginning, perhaps behind a mark of UTF-8, blanks or a printer's job header."""
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\t\n\f\r ")
     return head.startswith(b"%PDF-") or (head.startswith((b"\x1b%-12345X", b"@PJL")) and b"%PDF-" in head[:1024])
 

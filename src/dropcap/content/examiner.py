@@ -140,12 +140,12 @@ def asked(files: list[tuple[int, int]]) -> bytes:
     return b"".join(_ASKED.pack(number, folder) for number, folder in files)
 
 
-def telling(number: int, finding: Finding) -> bytes:
+def encoded(number: int, finding: Finding) -> bytes:
     """An answer."""
     return _TOLD.pack(number, _VERDICTS.index(finding.verdict)) + finding.why.encode()
 
 
-def told(message: bytes) -> tuple[int, Finding]:
+def decoded(message: bytes) -> tuple[int, Finding]:
     """What an answer says."""
     number, verdict = _TOLD.unpack_from(message)
     return number, Finding(_VERDICTS[verdict], message[_TOLD.size :].decode())
@@ -271,7 +271,7 @@ class _Worker:
 
     def answer(self, number: int, finding: Finding) -> None:
         try:
-            self._connection.sendall(telling(number, finding))
+            self._connection.sendall(encoded(number, finding))
         except OSError:
             os._exit(0)  # the daemon has ended
 
@@ -442,7 +442,7 @@ class _Process:
                 break
             if not message:
                 break
-            number, finding = told(message)
+            number, finding = decoded(message)
             with self._lock:
                 asker, _ = self._waiting.get(number, (None, 0.0))
                 if finding != TAKES_LONG:

@@ -176,7 +176,7 @@ _STRIPS, _TILES = 273, 324
 #: Types of numbers and their codes.
 _WIDTHS = {3: "H", 4: "I", 16: "Q"}
 _DIRECTORIES = 2000
-#: Numbers that are looked at in one go: whoever waits meanwhile waits for no more than these.
+#: Numbers that are looked at in one go: others wait for no more than these.
 _TOGETHER = 65536
 
 

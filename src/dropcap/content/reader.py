@@ -74,7 +74,7 @@ class Reader:
         self._ends = time.monotonic() + bounds.time
 
     def check(self) -> None:
-        """To be called now and then by whoever works long on what was read.
+        """To be called now and then during long work on what was read.
 
         Raises:
             BeyondBoundsError: the time is over.
@@ -90,7 +90,7 @@ class Reader:
             OSError: it cannot be read.
         """
         length = max(0, min(length, self.size - offset)) if offset >= 0 else 0
-        self._left -= length + 64  # a read costs time, be it ever so small
+        self._left -= length + 64  # even a small read costs time
         if self._left < 0:
             raise BeyondBoundsError
         self.check()
@@ -98,7 +98,7 @@ class Reader:
         while length > 0:
             part = os.pread(self._fd, length, offset)
             if not part:
-                break  # it is shorter by now: whoever changes it has it looked at again
+                break  # it is shorter by now: a change has it looked at again
             parts.append(part)
             offset += len(part)
             length -= len(part)

@@ -24,7 +24,7 @@ from dropcap.filing.page import StatusPage
 from dropcap.filing.preserve import Keep
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
 from dropcap.filing.why import Failure, failure_of, told_by_name
-from dropcap.hosts.membership import Grip
+from dropcap.hosts.membership import LeaseHandle
 from dropcap.intake.arrivals import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.intake.claim import NAMESAKE, ON_ITS_WAY, WAS_THERE
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
@@ -143,11 +143,11 @@ class Page:
                 page[1].offer(self._view(page[0], stopped=True))
 
     def _placed(self) -> tuple[Tree, StatusPage] | None:
-        lent = self._queue.filer.lent() if self._queue.site.holds() else None
-        if lent is None:
+        borrowed = self._queue.filer.borrowed() if self._queue.site.holds() else None
+        if borrowed is None:
             self.let_go()
-        elif self._page is None or self._page[0] is not lent[0]:
-            self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
+        elif self._page is None or self._page[0] is not borrowed[0]:
+            self._page = (borrowed[0], StatusPage(borrowed[0], self._queue.folder))
         return self._page
 
     def _view(self, tree: Tree, *, stopped: bool = False) -> StatusView:
@@ -287,15 +287,15 @@ class Channel:
     """
 
     def __init__(
-        self, engine: ChannelEngine, folder: Folder, contact: str, keep: Keep, grip: Grip, after: Channel | None = None
+        self, engine: ChannelEngine, folder: Folder, contact: str, keep: Keep, handle: LeaseHandle, after: Channel | None = None
     ) -> None:
-        """`keep` takes copies of what REDCap holds; `grip` is this host's lease of the folder; `after` is the channel that this
+        """`keep` takes copies of what REDCap holds; `handle` is this host's lease of the folder; `after` is the channel that this
         one stands for."""
         self.folder = folder
         self.ledger = engine.ledger
         self.run = engine.run
         self.examiner: Examiner | None = engine.examiner
-        self.grip = grip
+        self.lease_handle = handle
         self.keep = keep
         self._engine = engine
         self._after = after
@@ -322,7 +322,7 @@ class Channel:
         if successor is not None:
             self.intake.tenure.leave_once_over(False)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
-        elif self.grip.lost:
+        elif self.lease_handle.lost:
             self.intake.tenure.leave_once_over(False)  # another host keeps the marker
         else:
             self.intake.tenure.leave_once_over(True)
@@ -333,10 +333,10 @@ class Channel:
         if self.intake.running or self._engine.delivery.busy(self.folder.name):
             return False
         if filer.running:
-            if self.grip.lost or filer.idle():
+            if self.lease_handle.lost or filer.idle():
                 filer.stop()
             return False
-        if not self.grip.lost:
+        if not self.lease_handle.lost:
             self.intake.leave(0.0)
             if self.intake.tenure.kept:  # before another host keeps the marker, it says that this one does not any more
                 return False
@@ -382,7 +382,7 @@ class Channel:
 
     def tree(self) -> Tree | None:
         """The directory that intake works in now."""
-        return self.intake.lent
+        return self.intake.shared_tree
 
     def away(self) -> bool:
         """Whether there is none since the folder is away."""
@@ -394,7 +394,7 @@ class Channel:
 
     def holds(self) -> bool:
         """Whether no other host may work there at this moment."""
-        return self.grip.holds()
+        return self.lease_handle.holds()
 
     def address(self, name: str) -> Address:
         """Where a file of that name goes."""

@@ -24,7 +24,7 @@ from dropcap.display import shown
 from dropcap.filing.loop import Filer
 from dropcap.hosts.membership import boot_time
 from dropcap.intake.mounts import open_tree
-from dropcap.ledger.chain import Deed, Who
+from dropcap.ledger.chain import AuditAction, AuditActor
 from dropcap.ledger.database import TOLD, LeaseLost
 from dropcap.ledger.job import Change, Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.query import Query
@@ -46,11 +46,11 @@ _BETWEEN_TRIES = 0.2
 PATIENCE, _ANSWERING = 4.5, 1.5
 
 #: What is answered to a question of somebody's.
-Answer = Callable[[dict[str, Any], Who], dict[str, Any]]
+Answer = Callable[[dict[str, Any], AuditActor], dict[str, Any]]
 
 
 class Overdue(Exception):  # noqa: N818 - a state, not a fault
-    """Whoever asked has been told by now that nothing was done, so nothing is."""
+    """The request has expired: the client was told that nothing was done, so nothing is."""
 
 
 class Control:
@@ -105,11 +105,11 @@ class Control:
                 asked = asked if isinstance(asked, dict) else {}
                 if boot_time() > float(asked.pop("until", math.inf)):
                     raise Overdue
-                told = self._answer(asked, Who.peer(connection))
+                told = self._answer(asked, AuditActor.peer(connection))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 told = {"error": f"not understood: {error}"}
             except Overdue:
-                told = {"error": "it came to it too late, so that nothing was done: try again"}
+                told = {"error": "the request expired: nothing was changed; try again"}
             except OSError:
                 return
             except TOLD as error:
@@ -200,13 +200,13 @@ def pause_by_hand(scope: Scope, name: str) -> Pause:
     )
 
 
-def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], who: Who) -> tuple[list[int], list[str]]:
+def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], actor: AuditActor) -> tuple[list[int], list[str]]:
     """Try jobs again: held and waiting ones at once, failed ones by moving their file back into the drop folder.
 
     Returns the jobs that are tried, and a sentence for each that cannot be.
     """
     if jobs:
-        ledger.act(who, Deed.RETRY, number=len(jobs), jobs=[job.id for job in jobs[:_NAMED]])
+        ledger.act(actor, AuditAction.RETRY, number=len(jobs), jobs=[job.id for job in jobs[:_NAMED]])
     tried: list[int] = []
     cannot: list[str] = []
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
@@ -247,7 +247,7 @@ def _move_back(ledger: Ledger, folder: Folder | None, job: Job) -> str:
     except OSError as error:
         return f"the folder cannot be opened ({error.strerror})"
     try:
-        # Whoever asks for it wants these bytes sent, be it that they look cut off.
+        # An explicit retry overrides the truncation check.
         lies = tree.lstat(job.filed_as)
         as_is = Mark(job.name, MarkKind.AS_IS, lies.st_size, lies.st_mtime_ns, lies.st_ctime_ns, lies.st_ino, time.time())
         ledger.mark(job.folder, [as_is])  # before the daemon can see the file
@@ -314,11 +314,11 @@ def released_of(query: Query) -> frozenset[str]:
 def still_open(path: Path, within: float, filer: Filer) -> list[str]:
     """What this process has open beneath `path` after so many seconds at most. Touches no file system but /proc."""
     end = time.monotonic() + within
-    filer.lent()  # it sees that the folder is away, and closes it
+    filer.borrowed()  # it sees that the folder is away, and closes it
     gc.collect()  # what intake had opened refers to itself
     while (found := _open_beneath(os.path.realpath(path))) and time.monotonic() < end:
         time.sleep(_BETWEEN_LOOKS)
-        filer.lent()
+        filer.borrowed()
         gc.collect()
     return found
 

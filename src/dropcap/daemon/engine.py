@@ -28,11 +28,11 @@ from dropcap.config.model import Config, Folder, Problem, Project
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel
 from dropcap.daemon.control import release, released_of, try_again
-from dropcap.daemon.custody import Allotment, Alone
-from dropcap.daemon.inspector import InspectedLine, Inspector
+from dropcap.daemon.host_leases import HostLeases, UnsharedLeases
+from dropcap.daemon.inspector import InspectedClient, Inspector
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order, takes_next
-from dropcap.delivery.project_client import FOR_GOOD, Identities, client_to
+from dropcap.delivery.project_client import FOR_GOOD, Identities, redcap_for
 from dropcap.filing.preserve import Keep
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.owner import Run
@@ -42,7 +42,7 @@ from dropcap.preflight.drop_folder import exposed, keeps_copies
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import ProjectInfo
 from dropcap.secret import Token
-from dropcap.threads import Hand
+from dropcap.threads import SerialExecutor
 
 
 def digested(config: Config) -> Config:
@@ -191,7 +191,7 @@ class Writable:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._hand = Hand("ledger look")
+        self._executor = SerialExecutor("ledger look")
         self._tried: Future[None] | None = None  # the write that was begun last
 
     def why_not(self) -> str:
@@ -201,7 +201,7 @@ class Writable:
             return self._ledger.trouble.unwritable
         tried = self._tried
         if tried is None or tried.done():
-            tried = self._tried = self._hand.begin(_PATIENCE, self._ledger.set_meta, _KEY, f"{time.time():.6f}")
+            tried = self._tried = self._executor.submit(_PATIENCE, self._ledger.set_meta, _KEY, f"{time.time():.6f}")
         while not (tried.done() or self._ledger.trouble.unwritable) and time.monotonic() < end:
             time.sleep(_EVERY)
         return self._ledger.trouble.unwritable
@@ -218,23 +218,23 @@ DESCRIPTORS = 65536
 class Engine:
     """Intake, ledger and delivery at work."""
 
-    def __init__(self, config: Config, ledger: Ledger, allotment: Allotment | None = None) -> None:
-        """`allotment` says in which folders this host works, if it shares its ledger with others."""
+    def __init__(self, config: Config, ledger: Ledger, leases: HostLeases | None = None) -> None:
+        """`leases` says in which folders this host works, if it shares its ledger with others."""
         _allow_descriptors()
         self.config = config = digested(config)
         self.ledger = ledger
-        self.allotment: Allotment = allotment or Alone()
+        self.leases: HostLeases = leases or UnsharedLeases()
         self.started = time.time()
         self.run = Run.of_installation(ledger.installation) if ledger.shared else Run.of(config.state_dir)
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
         self._keeping = Keeping(self)
-        self.delivery = Delivery(ledger, self.order, self.allotment)
+        self.delivery = Delivery(ledger, self.order, self.leases)
         self._identities = Identities(ledger, self.order)
         self._stages = Stages(ledger)
         self.writable = Writable(ledger)
-        self.lines = self._lines(config)
+        self.clients = self._clients(config)
         self.overdue: dict[str, float] = {}  # folders that miss a file which `expect` names, and since when; replaced whole
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
@@ -245,11 +245,11 @@ class Engine:
         self._taken_up = True  # whether delivery has all channels as they are
         self._renew(config)
 
-    def _lines(self, config: Config) -> dict[str, InspectedLine]:
+    def _clients(self, config: Config) -> dict[str, InspectedClient]:
         return {
-            project.name: InspectedLine(
+            project.name: InspectedClient(
                 project,
-                client_to(config, project, self.allotment.window),
+                redcap_for(config, project, self.leases.window),
                 self.inspector,
                 self,
             )
@@ -270,15 +270,15 @@ class Engine:
             self.released = {*released_of(self.ledger.query)}.intersection(config.folders)
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
-            grip = self.allotment.grip(folder.name)
-            if grip is None:
+            handle = self.leases.lease_handle(folder.name)
+            if handle is None:
                 continue
             old = self.channels.get(folder.name) or self._left.pop(folder.name, None)
-            if old is not None and old.folder.digest == folder.digest and old.grip is grip and not old.retired:
+            if old is not None and old.folder.digest == folder.digest and old.lease_handle is handle and not old.retired:
                 channels[folder.name] = old
                 continue
             keep = self._keeping.of(folder)
-            channels[folder.name] = Channel(self, folder, config.contact, keep, grip, old)
+            channels[folder.name] = Channel(self, folder, config.contact, keep, handle, old)
         for name, gone in self.channels.items():
             if name not in channels:
                 gone.retire()
@@ -310,7 +310,7 @@ class Engine:
     def _take_up(self) -> None:
         self.delivery.take_up(
             {name: one.queue for name, one in self.channels.items()},
-            self.lines,
+            self.clients,
             uploads_at_once=self.config.uploads_at_once,
             small_file=self.config.small_file,
             elsewhere=frozenset(self.config.folders.keys() - self.channels.keys()),
@@ -412,7 +412,7 @@ class Engine:
         if self.ledger.trouble.unwritable:
             return True
         channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
-        return self.delivery.alive() and self.allotment.alive() and channels
+        return self.delivery.alive() and self.leases.alive() and channels
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""
@@ -445,12 +445,12 @@ class Engine:
             self._taken_up = False
             self._renew(config)
             self.config = config
-            self.lines = self._lines(config)
+            self.clients = self._clients(config)
             for one in self.channels.values():
                 self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
             self._take_up()
             self._taken_up = True
-        self.allotment.configured(config)
+        self.leases.configured(config)
         self.delivery.try_paused()
         self.release_held([job for job in self.held() if self._released_by_reload(job)])
         self.start_channels()
@@ -466,7 +466,7 @@ def live(engine: Engine, unwritable: str) -> dict[str, Any]:
     pauses = engine.delivery.breakers.pauses()
     return {
         "running": True,
-        "host": engine.allotment.host,
+        "host": engine.leases.host,
         "version": __version__,
         "started": engine.started,
         "now": time.time(),

@@ -15,7 +15,7 @@ from dropcap.delivery.circuit import backoff
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import contradiction
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.ledger.database import TOLD
 from dropcap.ledger.job import Job, Later, Pause, Refused
 from dropcap.preflight.project import LATER
@@ -55,11 +55,11 @@ _OURS = frozenset(
 _Told = tuple[str, str, str, str]
 
 
-class InspectedLine(ProjectLine):
-    """A line that tells when delivery doubts what is known of the project, and whose its token is."""
+class InspectedClient(ProjectClient):
+    """A client that has the project looked at when delivery doubts what is known of it, and notes whose its token is."""
 
-    def __init__(self, project: Project, client: Redcap, inspector: Inspector, daemon: Inspected) -> None:
-        super().__init__(project, client)
+    def __init__(self, project: Project, redcap: Redcap, inspector: Inspector, daemon: Inspected) -> None:
+        super().__init__(project, redcap)
         self._inspector = inspector
         self._daemon = daemon
 
@@ -87,7 +87,7 @@ class Inspected(Protocol):
     config: Config
     delivery: Delivery
     order: Order
-    lines: dict[str, InspectedLine]
+    clients: dict[str, InspectedClient]
 
     def identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
         """REDCap has told whose a project's token is, or (None) does not. Raises RedcapError if it is not that project's."""
@@ -125,7 +125,7 @@ class Inspector:
     def unanswered(self) -> dict[str, str]:
         """The projects of which the last look told nothing (no token, no answer), with the reason."""
         with self._wake:
-            return {name: one.no_answer for name, one in self._known.items() if one.no_answer and name in self._daemon.lines}
+            return {name: one.no_answer for name, one in self._known.items() if one.no_answer and name in self._daemon.clients}
 
     def start(self) -> None:
         """Begin with a look at all projects."""
@@ -158,38 +158,38 @@ class Inspector:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for name, line in list(self._daemon.lines.items()):
+            for name, client in list(self._daemon.clients.items()):
                 known = self._known_of(name)
                 if self._stop.is_set() or known.due > time.monotonic():
                     continue
-                if self._until_resume(line):
+                if self._until_resume(client):
                     known.due = time.monotonic() + WHILE_STOPPED
                 else:
-                    self._look(line, known)
+                    self._look(client, known)
             self._end_pauses_of_no_folder()
             with self._wake:
-                dues = [self._known_of(name).due for name in self._daemon.lines]
+                dues = [self._known_of(name).due for name in self._daemon.clients]
                 wait = min(dues, default=time.monotonic() + HOURLY) - time.monotonic()
                 if wait > 0 and not self._stop.is_set():
                     self._wake.wait(wait)
 
-    def _until_resume(self, line: InspectedLine) -> bool:
+    def _until_resume(self, client: InspectedClient) -> bool:
         """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
-        names = {(Scope.SERVER, line.server), (Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
+        names = {(Scope.SERVER, client.server), (Scope.SERVER, client.host), (Scope.PROJECT, client.project.name)}
         return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.breakers.pauses())
 
     def _known_of(self, name: str) -> _Inspected:
         with self._wake:
             return self._known.setdefault(name, _Inspected())
 
-    def _look(self, line: InspectedLine, known: _Inspected) -> None:
+    def _look(self, client: InspectedClient, known: _Inspected) -> None:
         with self._wake:
             known.looked, doubt, known.doubt = time.monotonic(), known.doubt, False
             known.due = known.looked + HOURLY
         try:
-            paused = self._compare(line, known, doubt)
+            paused = self._compare(client, known, doubt)
         except RedcapError as error:
-            self._no_answer(line, known, error.meaning)
+            self._no_answer(client, known, error.meaning)
         except Stopped:  # or it has another token now
             with self._wake:
                 known.doubt, known.due = True, known.looked + BETWEEN_DOUBTS
@@ -205,19 +205,19 @@ class Inspector:
                 with self._wake:
                     known.doubt, known.due = True, min(known.due, known.looked + WHILE_PAUSED)
 
-    def _compare(self, line: InspectedLine, known: _Inspected, doubt: bool) -> bool:
+    def _compare(self, client: InspectedClient, known: _Inspected, doubt: bool) -> bool:
         """Look at one project; whether a folder of it is paused for what was found."""
-        project, config, client = line.project, self._daemon.config, line.client
-        version = client.version(self._stop)
+        project, config, redcap = client.project, self._daemon.config, client.redcap
+        version = redcap.version(self._stop)
         if not doubt:
-            if known.seen == (version, client.project(self._stop).in_production):
+            if known.seen == (version, redcap.project(self._stop).in_production):
                 known.no_answer = ""
                 return False
             log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
         if known.seen is not None:
-            line.fetch_anew()
-        structure, rights = line.structure(stop=self._stop), client.rights(self._stop)
-        line.rights = rights
+            client.fetch_anew()
+        structure, rights = client.structure(stop=self._stop), redcap.rights(self._stop)
+        client.rights = rights
         if rights is not None:
             self._daemon.order.origins.is_used_by(project.name, rights.username)
         seen = (version, structure.project.in_production)
@@ -244,9 +244,9 @@ class Inspector:
                 write("check_problem", project=project.name, folder=where.name, **rule, **said)
         known.told = now
 
-    def _no_answer(self, line: InspectedLine, known: _Inspected, meaning: Meaning) -> None:
-        """Told once; delivery deals with servers that are ill, and with tokens, when it has something to send."""
-        project, now = line.project, time.monotonic()
+    def _no_answer(self, client: InspectedClient, known: _Inspected, meaning: Meaning) -> None:
+        """Told once; delivery deals with failing servers, and with tokens, when it has something to send."""
+        project, now = client.project, time.monotonic()
         key = ("", "", meaning.reason, meaning.message)
         known.no_answer = f"{meaning.message}; {meaning.remedy}" if meaning.remedy else meaning.message
         if key not in known.told:

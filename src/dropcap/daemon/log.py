@@ -25,7 +25,7 @@ from structlog.typing import Processor
 from dropcap.config.model import Config
 from dropcap.daemon.state import NeedsSomebody, StateError, give_to_owner, replace
 from dropcap.display import shown
-from dropcap.ledger.chain import Deed, Head, Means, Who, heads_in
+from dropcap.ledger.chain import AuditAction, AuditActor, AuditChannel, Head, heads_in
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.rules import outcomes
@@ -84,9 +84,9 @@ def set_up(
     last: list[Any]
     masks = [mask] if mask is not None else []
     if format_ == "json":
-        last = [_one_line_exceptions, _veil, *masks, _ordered, _as_json]
+        last = [_one_line_exceptions, _redact, *masks, _ordered, _as_json]
     else:
-        last = [structlog.processors.format_exc_info, _veil, *masks, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        last = [structlog.processors.format_exc_info, _redact, *masks, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     if reads(stream):
         last[-1] = _for_the_journal(last[-1])
     structlog.configure(
@@ -198,7 +198,7 @@ def _one_line_exceptions(_: Any, method: str, event: MutableMapping[str, Any]) -
     return event
 
 
-def _veil(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     # Whatever a library could not make sense of may stand in its error.
     for key in ("error", "exception"):
         if type(event.get(key)) is str:
@@ -403,7 +403,7 @@ def stopped(ledger: Ledger, state_dir: Path) -> None:
     if ledger.trouble.unwritable:
         return
     with contextlib.suppress(DatabaseError):
-        ledger.act(Who.me(Means.ITSELF), Deed.STOPPED)
+        ledger.act(AuditActor.me(AuditChannel.ITSELF), AuditAction.STOPPED)
         tell(ledger, state_dir)
 
 
@@ -436,7 +436,7 @@ def compare(ledger: Ledger, state_dir: Path) -> None:
     """A run begins. If the ledger lacks what was in it when its heads were told last, that becomes an act which carries them."""
     lost = [head for head in known(state_dir) if not ledger.query.has_head(head)]
     if lost:
-        ledger.act(Who.me(Means.ITSELF), Deed.RESTORED, lost=[str(head) for head in lost])
+        ledger.act(AuditActor.me(AuditChannel.ITSELF), AuditAction.RESTORED, lost=[str(head) for head in lost])
         log.error(
             "ledger_restored",
             message="the ledger lacks entries that it had when its heads were told last: it is an older copy, or was changed",

@@ -16,7 +16,7 @@ import structlog
 
 from dropcap import __version__
 from dropcap.config.model import Config, PostgresLedger
-from dropcap.daemon.custody import Custody, SharedPlace
+from dropcap.daemon.host_leases import SharedLeases, SharedPlace
 from dropcap.daemon.state import (
     LEDGER,
     NeedsSomebody,
@@ -47,14 +47,14 @@ _LOST_WITHIN = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class OpenedLedger:
-    """The ledger for a daemon. `custody`: where several hosts share it, who says in which folders this one works."""
+    """The ledger for a daemon. `leases`: where several hosts share it, who says in which folders this one works."""
 
     ledger: Ledger
-    custody: Custody | None = None
+    leases: SharedLeases | None = None
 
     def close(self, config: Config) -> None:
         """The orderly end. Before it, nothing is under way any more."""
-        if self.custody is None:
+        if self.leases is None:
             close_ledger(self.ledger, config.state_dir)
         else:
             self.ledger.close()
@@ -119,8 +119,8 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest, frozenset(config.folders))
     connector = LedgerConnector(at, "dropcap")
     journal = SendJournal(config.state_dir / JOURNAL)
-    custody = Custody(config, SharedPlace(connector, me, at.lease), journal)
-    database = PostgresDatabase(connector, me, custody, at.lease)
+    leases = SharedLeases(config, SharedPlace(connector, me, at.lease), journal)
+    database = PostgresDatabase(connector, me, leases, at.lease)
     try:
         ledger = Ledger(database, patience=_PATIENCE)
     except DatabaseError as error:
@@ -144,7 +144,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     except BaseException:
         ledger.close()
         raise
-    return OpenedLedger(ledger, custody)
+    return OpenedLedger(ledger, leases)
 
 
 def has_psycopg() -> bool:

@@ -22,7 +22,7 @@ from dropcap.files.tree import NotRegular, Tree, put_all_back, remove, sha256
 from dropcap.filing.place import DONE
 from dropcap.filing.preserve import Copy, Keep, NoCopy, PrivateTree, copy_of, names_of_copies
 from dropcap.intake.arrivals import is_dropped
-from dropcap.ledger.chain import Deed, Who
+from dropcap.ledger.chain import AuditAction, AuditActor
 from dropcap.ledger.database import LeaseLost
 from dropcap.ledger.job import Job, about
 from dropcap.ledger.store import Ledger
@@ -133,7 +133,7 @@ class Pruning:
             case What.HISTORY:
                 return self._history(age, int(after or 0))
 
-    def remove(self, what: What, age: Aged, keys: Sequence[str | int], who: Who, *, days: bool) -> list[str | int]:
+    def remove(self, what: What, age: Aged, keys: Sequence[str | int], actor: AuditActor, *, days: bool) -> list[str | int]:
         """Remove those of `keys` that are over still; which those were. `days`: and the days of done/ that are empty then."""
         match what:
             case What.DONE:
@@ -143,7 +143,7 @@ class Pruning:
             case What.PRESERVED:
                 return [*self._remove_copies(age, [str(key) for key in keys])]
             case What.HISTORY:
-                return [*self._forget(age, {int(key) for key in keys}, who)]
+                return [*self._forget(age, {int(key) for key in keys}, actor)]
 
     # Files in done/ -----------------------------------------------------------------------------------------------------
 
@@ -303,11 +303,11 @@ class Pruning:
         over = [Over(What.HISTORY, self._name, job) for job in jobs if age.is_older(job)]
         return FoundOver(over, jobs[-1] if jobs else None, len(jobs) - len(over))
 
-    def _forget(self, age: Aged, wanted: set[int], who: Who) -> list[int]:
+    def _forget(self, age: Aged, wanted: set[int], actor: AuditActor) -> list[int]:
         over = [
             job for job in self._ledger.query.over(self._name, age.before, min(wanted) - 1) if job in wanted and age.is_older(job)
         ]
-        number = self._ledger.prune(over, who, self._name if self._folder is not None else None)
+        number = self._ledger.prune(over, actor, self._name if self._folder is not None else None)
         log.info("removed", what=What.HISTORY.value, folder=self._name, jobs=number, kept_for=age.told)
         return over
 
@@ -346,29 +346,29 @@ def _old_copy(tree: Tree, name: str, age: Aged) -> Copy | None:
 _PATIENCE = 20.0
 
 
-def prune_step(engine: Engine, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+def prune_step(engine: Engine, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
     """By the dropcap that runs. `cannot` in the answer says why nothing was done in a folder, `elsewhere` that another host works
     there."""
     ledger, name = engine.ledger, asked.get("folder")
     if name is None:
-        return of_all(ledger, asked, who)
+        return of_all(ledger, asked, actor)
     one = engine.channels.get(name)
     if one is None:
-        if name in engine.config.folders or name in engine.allotment.at_work_elsewhere():
+        if name in engine.config.folders or name in engine.leases.at_work_elsewhere():
             return {"elsewhere": _host(engine, name)}
-        return of_folder(Pruning(ledger, name, None, None, None), asked, who)
-    tree = one.intake.lent
+        return of_folder(Pruning(ledger, name, None, None, None), asked, actor)
+    tree = one.intake.shared_tree
     if tree is None or not one.intake.tenure.confirm():
         return {"cannot": one.intake.away or "it is not known whether the folder is ours just now; try again in a moment"}
     if not one.pruning.acquire(timeout=_PATIENCE):
         return {"cannot": "another `dropcap prune` is at work there, or its share does not answer"}
     try:
-        return of_folder(Pruning(ledger, name, one.folder, tree, one.keep), asked, who)
+        return of_folder(Pruning(ledger, name, one.folder, tree, one.keep), asked, actor)
     finally:
         one.pruning.release()
 
 
-def of_all(ledger: Ledger, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+def of_all(ledger: Ledger, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
     """What is asked of no folder: at the beginning, which there are, and how old what must be; before anything is removed, to
     enter who wants that; and at the end, in which folders all was done. Raises DatabaseError."""
     match asked["step"]:
@@ -377,14 +377,14 @@ def of_all(ledger: Ledger, asked: dict[str, Any], who: Who) -> dict[str, Any]:
             ages = {what: aged(ledger, float(kept_for), now, trusting=forced) for what, kept_for in asked["keep"].items()}
             return {"folders": ledger.query.folders(), "ages": {what: asdict(age) for what, age in ages.items()}}
         case "act":
-            ledger.act(who, Deed.PRUNE, **asked["told"])
+            ledger.act(actor, AuditAction.PRUNE, **asked["told"])
         case "end":
             for folder in asked["folders"]:
                 ledger.set_meta(f"{PRUNED}{folder}", str(asked["now"]))
     return {}
 
 
-def of_folder(pruning: Pruning, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+def of_folder(pruning: Pruning, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
     """A step in one folder. Raises DatabaseError."""
     try:
         if asked["step"] == "put_back":
@@ -392,7 +392,7 @@ def of_folder(pruning: Pruning, asked: dict[str, Any], who: Who) -> dict[str, An
             return {}
         what, age = What(asked["what"]), Aged(**asked["age"])
         if asked["step"] == "remove":
-            return {"gone": pruning.remove(what, age, asked["keys"], who, days=bool(asked["days"]))}
+            return {"gone": pruning.remove(what, age, asked["keys"], actor, days=bool(asked["days"]))}
         found = pruning.look(what, age, asked["after"])
         return {"over": [asdict(one) for one in found.over], "after": found.after, "doubtful": found.doubtful}
     except LeaseLost:

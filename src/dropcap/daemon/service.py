@@ -30,12 +30,12 @@ from dropcap.daemon.prune import prune_step
 from dropcap.daemon.state import SUSPECT, notify, only_one, prepare, reloading, suspect
 from dropcap.display import shown
 from dropcap.files.regular import ignore_lease_breaks
-from dropcap.ledger.chain import NOBODY_KNOWS, Deed, Means, Who
+from dropcap.ledger.chain import NOBODY_KNOWS, AuditAction, AuditActor, AuditChannel
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 from dropcap.snapshot import GOES_ON
-from dropcap.threads import OF_A_FOLDER, REMEDY, SHORTAGE, WHY, Hand, NoThread, begin, make_sure, needed, spare
+from dropcap.threads import OF_A_FOLDER, REMEDY, SHORTAGE, WHY, NoThread, SerialExecutor, begin, make_sure, needed, spare
 
 log = structlog.get_logger()
 
@@ -57,8 +57,8 @@ class Reload:
         self.not_taken_up = [str(problem) for problem in self.problems]  # the same in sentences, until all is; replaced whole
         self._wanted = False
         self._asking = threading.Lock()
-        self._asked: list[tuple[Future[list[str]], Who]] = []  # who wants to know what comes of the next one
-        self._answered: list[tuple[Future[list[str]], Who]] = []  # the same of the one that has ended
+        self._asked: list[tuple[Future[list[str]], AuditActor]] = []  # who wants to know what comes of the next one
+        self._answered: list[tuple[Future[list[str]], AuditActor]] = []  # the same of the one that has ended
         self._under_way = False
         self._thread: threading.Thread | None = None
 
@@ -73,7 +73,7 @@ class Reload:
         self._wanted = True
         self._wake.set()
 
-    def ask(self, who: Who) -> list[str]:
+    def ask(self, actor: AuditActor) -> list[str]:
         """Have the configuration taken up for `who`; what of it was not, a sentence each.
 
         Raises:
@@ -81,7 +81,7 @@ class Reload:
         """
         done: Future[list[str]] = Future()
         with self._asking:
-            self._asked.append((done, who))
+            self._asked.append((done, actor))
         self.want()
         return done.result(_LITTLE if self._engine.ledger.trouble.unwritable else _PATIENCE)
 
@@ -108,10 +108,10 @@ class Reload:
         if self._thread is not None:
             self._thread.join(within)
 
-    def _run(self, asked: list[tuple[Future[list[str]], Who]]) -> None:
+    def _run(self, asked: list[tuple[Future[list[str]], AuditActor]]) -> None:
         reloading()
         try:
-            told = self._take_up([who for _, who in asked] or [NOBODY_KNOWS])
+            told = self._take_up([actor for _, actor in asked] or [NOBODY_KNOWS])
         except DatabaseError as error:
             told = [f"not all of the configuration was taken up: {self._engine.ledger.trouble.said(error)}"]
             log.error("config_problem", message=told[0])
@@ -124,7 +124,7 @@ class Reload:
         self._under_way = False
         self._wake.set()
 
-    def _take_up(self, by: Sequence[Who]) -> list[str]:
+    def _take_up(self, by: Sequence[AuditActor]) -> list[str]:
         engine = self._engine
         config = load(self._path)
         self.problems = config.problems
@@ -145,8 +145,8 @@ class Reload:
             tell_problems(config.problems)
             log.error("config_problem", message=whole)
             return [*told, whole]
-        for who in by:
-            engine.ledger.act(who, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
+        for actor in by:
+            engine.ledger.act(actor, AuditAction.RELOAD, dropcap=__version__, configuration=config.digest)
         logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
         engine.reload(config)
         tell_problems(config.problems, engine.mistakes)
@@ -177,7 +177,7 @@ class Summary:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._hand = Hand("ledger counts")
+        self._executor = SerialExecutor("ledger counts")
         self._asked: Future[dict[str, dict[str, int]]] | None = None
         self._counts = ""
 
@@ -207,7 +207,7 @@ class Summary:
                 waiting = sum(its.get(state.value, 0) for its in of for state in GOES_ON)
                 held, failed = (sum(its.get(state, 0) for its in of) for state in (State.HELD, State.FAILED))
                 self._counts = f"{waiting} waiting, {held} held, {failed} failed"
-        self._asked = self._hand.begin(LOOK, self._engine.ledger.query.counts)
+        self._asked = self._executor.submit(LOOK, self._engine.ledger.query.counts)
 
 
 #: Seconds between two looks at whether all is alive.
@@ -229,7 +229,7 @@ class _Watchers(Protocol):
 
     def start(self) -> None: ...
 
-    def link(self, who: Who) -> str | None: ...
+    def link(self, actor: AuditActor) -> str | None: ...
 
     def ends(self, why: str) -> None: ...
 
@@ -249,57 +249,57 @@ class Desk:
         """Of the configuration as it was read last."""
         return self._reload.problems
 
-    def on_the_page(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+    def on_the_page(self, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
         """As by the control socket; the ledger's acts and the log say who it was."""
         about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
         if "jobs" in asked:
             about["jobs"] = len(asked["jobs"])
-        log.info("asked", do=asked["do"], by=shown(who.told), way=who.way.value, **about)
-        return self.answer(asked, who)
+        log.info("asked", do=asked["do"], by=shown(actor.told), way=actor.way.value, **about)
+        return self.answer(asked, actor)
 
-    def answer(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+    def answer(self, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
         """Do it, for `who`. Raises KeyError or ValueError for what nobody asks."""
         engine, reload = self._engine, self._reload
         match asked.get("do"):
             case "status":
                 return live(engine, engine.writable.why_not())
             case "dashboard":
-                return {"link": None if self.watchers is None else self.watchers.link(who)}
+                return {"link": None if self.watchers is None else self.watchers.link(actor)}
             case "reload":
                 config_file = asked.get("config")
                 if config_file is not None and not reload.reads(str(config_file)):
                     return {"error": f"it works by {engine.config.path}, not by {config_file}"}
                 try:
-                    return {"not_taken_up": reload.ask(who)}
+                    return {"not_taken_up": reload.ask(actor)}
                 except TimeoutError:
                     return {"error": _still(engine)}
             case "pause":
-                engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
+                engine.ledger.act(actor, AuditAction.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
             case "release":
                 name = str(asked["name"])
-                engine.ledger.act(who, Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
+                engine.ledger.act(actor, AuditAction.PAUSE, scope=Scope.FOLDER, name=name, release=True)
                 engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
                 engine.release(name, True)
                 channel = engine.channels.get(name)
                 if channel is not None:
                     return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer)}
-                other = engine.allotment.kept_by(name, LASTS)
+                other = engine.leases.kept_by(name, LASTS)
                 return {"open": [] if other is None else [f"by dropcap on host {other}"]}
             case "resume":
                 scope, name = Scope(asked["scope"]), str(asked["name"])
-                engine.ledger.act(who, Deed.RESUME, scope=scope, name=name)
+                engine.ledger.act(actor, AuditAction.RESUME, scope=scope, name=name)
                 if scope is Scope.FOLDER:
                     engine.release(name, False)
                 return {"done": engine.delivery.resume(scope, name)}
             case "prune":
-                return prune_step(engine, asked, who)
+                return prune_step(engine, asked, actor)
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
                 )
-                tried, cannot = command.retry(engine.ledger.for_people(), engine.config, jobs, who)
+                tried, cannot = command.retry(engine.ledger.for_people(), engine.config, jobs, actor)
                 if engine.ledger.shared:
                     engine.ledger.set_meta(ASKED, str(time.time()))
                 engine.delivery.queues.wake()
@@ -364,20 +364,22 @@ class Service:
             tell_problems(config.problems)
             make_sure(needed(len(config.folders), config.uploads_at_once) - threading.active_count())
             opened = open_for_daemon(config)
-            ledger, custody = opened.ledger, opened.custody
+            ledger, leases = opened.ledger, opened.leases
             state.status("starting: what waits is read from the ledger, and goes by the rules as they are now")
             with starting(config):
-                engine = Engine(config, ledger, custody)
+                engine = Engine(config, ledger, leases)
             reload = Reload(engine, config.path, self._wake)
             desk = Desk(engine, reload)
             control = Control(config.state_dir, desk.answer)
             try:
                 with starting(config):
                     compare(ledger, config.state_dir)
-                    ledger.act(Who.me(Means.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
+                    ledger.act(
+                        AuditActor.me(AuditChannel.ITSELF), AuditAction.STARTED, dropcap=__version__, configuration=config.digest
+                    )
                     engine.start()
-                if custody is not None:
-                    custody.start(engine, ledger)
+                if leases is not None:
+                    leases.start(engine, ledger)
                 engine.inspector.start()  # what it finds is told; nothing waits for it
                 self._begin_to_watch(engine, desk)
                 self._at_work = True
@@ -399,12 +401,12 @@ class Service:
                 ledger.give_up()
                 reload.end(_RELOAD_ENDS)
                 reload.answer()
-                if custody is not None:
-                    custody.end()
+                if leases is not None:
+                    leases.end()
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
-                if custody is not None:
-                    custody.stop(_UNANSWERED if ledger.trouble.unwritable else _HANDED_OVER, hands_over=not ledger.gone())
+                if leases is not None:
+                    leases.stop(_UNANSWERED if ledger.trouble.unwritable else _HANDED_OVER, hands_over=not ledger.gone())
                 opened.close(engine.config)
                 log.info("stopped")
         return code

@@ -220,7 +220,7 @@ def unusable(path: Path, error: DatabaseError) -> LedgerError:
 
 
 def _let_the_group_read(state_dir: Path, files: Sequence[Path]) -> None:
-    """Who may look into the state directory may ask for `status`, whatever the umask."""
+    """Users who can read the state directory may ask for `status`, whatever the umask."""
     with contextlib.suppress(OSError):
         if state_dir.stat().st_mode & stat.S_IRGRP:
             for path in files:

@@ -14,7 +14,7 @@ from dropcap.config.model import Config, Dashboard, Problem
 from dropcap.daemon.engine import Engine, live
 from dropcap.daemon.log import mask_of
 from dropcap.display import shown
-from dropcap.ledger.chain import Who
+from dropcap.ledger.chain import AuditActor
 from dropcap.ledger.database import TOLD, DatabaseError
 from dropcap.ledger.reports import Figures
 from dropcap.metrics import Tally, Textfile
@@ -36,7 +36,7 @@ class Asked(Protocol):
     @property
     def problems(self) -> tuple[Problem, ...]: ...
 
-    def on_the_page(self, asked: dict[str, Any], who: Who) -> dict[str, Any]: ...
+    def on_the_page(self, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]: ...
 
 
 class _Page(Protocol):
@@ -46,7 +46,7 @@ class _Page(Protocol):
 
     def start(self) -> None: ...
 
-    def link(self, who: Who) -> str: ...
+    def link(self, actor: AuditActor) -> str: ...
 
     def stop(self) -> None: ...
 
@@ -116,15 +116,15 @@ class Watchers:
         """Whether all loops go round."""
         return self._engine.alive()
 
-    def answer(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+    def answer(self, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
         """Do what somebody asks for on the page."""
-        return self._desk.on_the_page(asked, who)
+        return self._desk.on_the_page(asked, actor)
 
-    def link(self, who: Who) -> str | None:
+    def link(self, actor: AuditActor) -> str | None:
         """The address of the page with a code that signs `who` in once; None if there is no page."""
         if self._dashboard is None:
             return None
-        return self._dashboard.link(who)
+        return self._dashboard.link(actor)
 
     def _new_textfile(self, config: Config) -> Textfile | None:
         if config.metrics is None:
@@ -155,7 +155,7 @@ class Watchers:
             self._wake.clear()
 
     def _every(self) -> float:
-        """Whoever wants to hear within a second is looked for that often."""
+        """For recipients who are to be notified within a second, it looks that often."""
         notify = self._engine.config.notify
         return EVERY if notify is None else max(_SOONEST, min(EVERY, notify.after or EVERY, notify.digest))
 
@@ -214,10 +214,10 @@ class Watchers:
     def _taken(self, now: float) -> Snapshot:
         engine, trouble = self._engine, self._engine.ledger.trouble
         servers: dict[str, tuple[float | None, int, int]] = {}
-        for line in engine.lines.values():
-            before = servers.get(line.project.server, (None, 0, 0))[0]
-            heard = max(filter(None, (line.client.heard, before)), default=None)
-            servers[line.project.server] = (heard, *line.client.used())
+        for client in engine.clients.values():
+            before = servers.get(client.project.server, (None, 0, 0))[0]
+            heard = max(filter(None, (client.redcap.heard, before)), default=None)
+            servers[client.project.server] = (heard, *client.redcap.used())
         return taken(
             engine.config,
             self.figures,

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dropcap.config.model import Dashboard
-from dropcap.ledger.chain import Means, Who
+from dropcap.ledger.chain import AuditActor, AuditChannel
 from dropcap.secret import Secret
 
 #: Requests a second that are worked at, and how many more may come at once.
@@ -140,7 +140,7 @@ _LONGEST_NAME = 60
 class Session:
     """Somebody who is signed in; `told` is what is to be said on the next page."""
 
-    who: Who
+    actor: AuditActor
     until: float
     told: list[str] = field(default_factory=list)
 
@@ -151,7 +151,7 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}  # by the hash of the cookie
-        self._links: dict[str, tuple[Who, float]] = {}  # by the hash of the code: who, and until when
+        self._links: dict[str, tuple[AuditActor, float]] = {}  # by the hash of the code: who, and until when
         self._wrong: list[float] = []
 
     def sign_in(self, secret: Secret, given: str, who: str) -> str | None:
@@ -164,15 +164,15 @@ class Sessions:
         if not hmac.compare_digest(_hash(secret.reveal()), _hash(given.strip())):
             self._wrong.append(now)
             return None
-        return self._begin(Who.on_the_page(" ".join(who.split())[:_LONGEST_NAME] or "somebody"))
+        return self._begin(AuditActor.on_the_page(" ".join(who.split())[:_LONGEST_NAME] or "somebody"))
 
-    def link(self, who: Who) -> str:
-        """A code with which the user `who` signs in once within `LINK_LASTS`."""
+    def link(self, actor: AuditActor) -> str:
+        """A code with which the user `actor` signs in once within `LINK_LASTS`."""
         now, code = self._clock(), secrets.token_urlsafe(24)
         for key, (_, until) in [*self._links.items()]:
             if until <= now:
                 self._links.pop(key, None)
-        self._links[_hash(code)] = (replace(who, way=Means.PAGE), now + LINK_LASTS)
+        self._links[_hash(code)] = (replace(actor, way=AuditChannel.PAGE), now + LINK_LASTS)
         return code
 
     def trade(self, code: str) -> str | None:
@@ -180,12 +180,12 @@ class Sessions:
         link = self._links.pop(_hash(code), None)
         return self._begin(link[0]) if link is not None and link[1] > self._clock() else None
 
-    def _begin(self, who: Who) -> str:
+    def _begin(self, actor: AuditActor) -> str:
         now, cookie = self._clock(), secrets.token_urlsafe(32)
         self._sessions = {key: one for key, one in self._sessions.items() if one.until > now}
         while len(self._sessions) >= _MOST:
             self._sessions.pop(next(iter(self._sessions)))
-        self._sessions[_hash(cookie)] = Session(who, now + LASTS)
+        self._sessions[_hash(cookie)] = Session(actor, now + LASTS)
         return cookie
 
     def of(self, cookie: str | None) -> Session | None:

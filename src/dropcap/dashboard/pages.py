@@ -36,7 +36,7 @@ from dropcap.dashboard.texts import (
 )
 from dropcap.delivery.workers import Uploading
 from dropcap.display import at_second, shown, size, when
-from dropcap.ledger.chain import Who
+from dropcap.ledger.chain import AuditActor
 from dropcap.ledger.job import Job, LikeJobs, State
 from dropcap.ledger.reports import BUCKETS, Figures
 from dropcap.reasons import NextAct, Reason, Scope, explained
@@ -57,7 +57,7 @@ class Daemon(Protocol):
 
     def metrics(self) -> bytes: ...
 
-    def answer(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+    def answer(self, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
         """What is asked, as by the control socket."""
 
     def alive(self) -> bool:

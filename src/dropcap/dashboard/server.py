@@ -29,7 +29,7 @@ from dropcap.dashboard import texts
 from dropcap.dashboard.gate import LASTS, Gate, Session, Sessions, TooManyTries, cookie_in, cookie_of
 from dropcap.dashboard.pages import Daemon, Pages, form_of, html, static, templates
 from dropcap.display import shown
-from dropcap.ledger.chain import Who
+from dropcap.ledger.chain import AuditActor
 from dropcap.ledger.database import DatabaseError
 from dropcap.threads import begin
 
@@ -236,7 +236,7 @@ class _App:
             return None
 
         self._acts += 1
-        act = asyncio.ensure_future(self._apart(self._daemon.answer, asked, session.who))
+        act = asyncio.ensure_future(self._apart(self._daemon.answer, asked, session.actor))
         act.add_done_callback(self._acted)
         try:
             answer = await asyncio.wait_for(asyncio.shield(act), _ACT_LASTS)
@@ -420,9 +420,9 @@ class DashboardServer:
             log.error("check_problem", message=message, remedy=remedy)
         self._told = message
 
-    def link(self, who: Who) -> str:
-        """The address of the page with a code that signs `who` in once."""
-        return f"{self.page.address}/link?code={self.sessions.link(who)}"
+    def link(self, actor: AuditActor) -> str:
+        """The address of the page with a code that signs `actor` in once."""
+        return f"{self.page.address}/link?code={self.sessions.link(actor)}"
 
     def stop(self) -> None:
         """End it, waiting for nobody."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from dropcap.delivery.circuit import backoff
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.ledger.job import Held, Job, Later, Outcome, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
@@ -76,7 +76,7 @@ class Limit:
     files: int
 
     def __str__(self) -> str:
-        return f"the server has refused {self.files} files of late for their size, also of {self.size:,} bytes"
+        return f"the server has lately refused {self.files} files for their size, one of them of {self.size:,} bytes"
 
 
 def limit_of(refused: Iterable[str]) -> Limit | None:
@@ -230,11 +230,11 @@ class Attribution:
         self._servers: defaultdict[str, _Server] = defaultdict(_Server)
         self._projects: defaultdict[str, _Project] = defaultdict(_Project)
 
-    def stored(self, job: Job, line: ProjectLine) -> None:
+    def stored(self, job: Job, client: ProjectClient) -> None:
         """A file has arrived."""
         with self._lock:
-            self._projects.pop(line.project.name, None)
-            server = self._servers[line.server]
+            self._projects.pop(client.project.name, None)
+            server = self._servers[client.server]
             server.stored_at = monotonic()
             server.turned_away.pop(job.id, None)
         self.limits.stored(job)
@@ -261,17 +261,17 @@ class Attribution:
         told = f"REDCap refuses one file of this project after the other: {refused.message}"
         return Later(Reason.REFUSED, told, _TAKES_NONE, Scope.PROJECT, certain=True)
 
-    def probed(self, line: ProjectLine, trouble: Meaning | None) -> None:
+    def probed(self, client: ProjectClient, trouble: Meaning | None) -> None:
         """A server was asked whether it is well; `trouble` is what it said of itself, or of the token."""
-        now, stamp = monotonic(), line.token_stamp()
+        now, stamp = monotonic(), client.token_stamp()
         with self._lock:
-            server = self._servers[line.server]
+            server = self._servers[client.server]
             answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
             if stamp is not None:  # without a token nothing was asked
                 server.at, server.trouble = now, None if answers else trouble
             server.tokens = {key: known for key, known in server.tokens.items() if now - known[0] < SERVES}
             if answers:
-                server.tokens[line.project.name, stamp] = (now, trouble)
+                server.tokens[client.project.name, stamp] = (now, trouble)
 
     def forget(self, scope: Scope, name: str) -> None:
         """A server or a project is no longer paused: what was wrong with it is over."""
@@ -286,30 +286,30 @@ class Attribution:
                 }
 
     def of_a_file(
-        self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool, sha256: str = ""
+        self, meaning: Meaning, job: Job, client: ProjectClient, *, sent: bool, importing: bool, sha256: str = ""
     ) -> Outcome:
         """What becomes of a file whose export or import met this. As for `outcome_for`; `sha256` is needed where the file may
         have been too large (`may_be_of_size`)."""
         try:
-            return self._of_a_file(meaning, job, line, sent=sent, importing=importing, sha256=sha256)
+            return self._of_a_file(meaning, job, client, sent=sent, importing=importing, sha256=sha256)
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent or meaning.outcome_unknown)
 
-    def is_disliked(self, meaning: Meaning, line: ProjectLine) -> bool:
+    def is_disliked(self, meaning: Meaning, client: ProjectClient) -> bool:
         """Whether a question was answered by a page, or as by a ban, and the server is well when it is asked for its version."""
         try:
-            return _not_of_redcap(meaning) and self._server(line) is None
+            return _not_of_redcap(meaning) and self._server(client) is None
         except Stopped:
             return False
 
-    def of_a_question(self, meaning: Meaning, line: ProjectLine, *, sent: bool, alone: bool) -> Outcome:
+    def of_a_question(self, meaning: Meaning, client: ProjectClient, *, sent: bool, alone: bool) -> Outcome:
         """What becomes of files about which a question met this; `alone`: it was about one file.
 
         Whether a page or a refused token is the project's affair, the state of server and project decides.
         """
         try:
             if meaning.verdict is Verdict.BANNED or meaning.shut_out:
-                trouble = self._server(line)
+                trouble = self._server(client)
                 if trouble is not None:
                     return _as_probed(trouble, sent)
                 if meaning.verdict is Verdict.BANNED:
@@ -318,36 +318,38 @@ class Attribution:
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent)
 
-    def _of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool, sha256: str) -> Outcome:
+    def _of_a_file(
+        self, meaning: Meaning, job: Job, client: ProjectClient, *, sent: bool, importing: bool, sha256: str
+    ) -> Outcome:
         unknown = sent or meaning.outcome_unknown
         if importing and job.size >= MAY_LOSE_FORM and meaning.in_xml:
-            lost = self._lost_form(meaning, line)
+            lost = self._lost_form(meaning, client)
             if lost is None:
-                return self._waits_for_a_probe(meaning, line, unknown)
+                return self._waits_for_a_probe(meaning, client, unknown)
             if lost:
                 meaning, unknown = _form_lost(meaning, job.size), False
         if meaning.of_size:
             self.limits.refused(job, sha256)
         if _not_of_redcap(meaning) or (meaning.verdict is Verdict.SERVER and meaning.worded):
-            trouble = self._server(line)
+            trouble = self._server(client)
             if trouble is None:
-                return self._turned_away(meaning, job, line, unknown)
+                return self._turned_away(meaning, job, client, unknown)
             return _as_probed(trouble, unknown)
         if meaning.verdict is Verdict.PROJECT and meaning.reason != Reason.PROJECT_MISMATCH:
-            asked, trouble = self._token(line)
+            asked, trouble = self._token(client)
             if trouble is None:
-                return self._forbidden_it(meaning, job, line, unknown, importing=importing, token_is_well=asked)
+                return self._forbidden_it(meaning, job, client, unknown, importing=importing, token_is_well=asked)
             return _as_probed(trouble, unknown)
         if importing and meaning.verdict is Verdict.UNKNOWN and meaning.reason == Reason.UNREACHABLE:
             self.limits.broke_off(job)
         return outcome_for(meaning, sent, final=importing)
 
-    def _turned_away(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
+    def _turned_away(self, meaning: Meaning, job: Job, client: ProjectClient, unknown: bool) -> Later:
         """The server is well: something on the way dislikes this file. Where it dislikes one new file after the other and none
         arrives, it may be all of them, and nobody's fault.
         """
         with self._lock:
-            server = self._servers[line.server]
+            server = self._servers[client.server]
             first = server.turned_away.setdefault(job.id, monotonic())
             in_a_row = sum(at >= server.stored_at for at in server.turned_away.values())
             own = job.faults > 0 or first < server.stored_at or in_a_row <= _IN_A_ROW
@@ -358,80 +360,80 @@ class Attribution:
         return replace(_alone(disliked, job, unknown, own=own, ask_in=ask_in), ask_server_in=ask_in)
 
     def _forbidden_it(
-        self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool, *, importing: bool, token_is_well: bool
+        self, meaning: Meaning, job: Job, client: ProjectClient, unknown: bool, *, importing: bool, token_is_well: bool
     ) -> Later:
         """The token is well and may not do this: to this file's form or record, or, from the second file on, to any. If it cannot
         be asked for yet whether the token is well, the same, in REDCap's own words."""
         with self._lock:
-            others = self._projects[line.project.name].forbidden
+            others = self._projects[client.project.name].forbidden
             others.add((job.folder, job.name))  # what is dropped again is no other file
             all_of_them = len(others) > 1
         if meaning.reason == Reason.TOKEN and token_is_well:
             remedy = f"REDCap takes the token itself: {_MAY_IMPORT if importing else _MAY_EXPORT}"
             meaning = replace(meaning, reason=Reason.RIGHTS, remedy=remedy)
         if not all_of_them:
-            return _alone(meaning, job, unknown, own=True) if token_is_well else self._waits_for_a_probe(meaning, line, unknown)
+            return _alone(meaning, job, unknown, own=True) if token_is_well else self._waits_for_a_probe(meaning, client, unknown)
         return Later(meaning.reason, meaning.message, meaning.remedy, Scope.PROJECT, unknown, certain=True)
 
-    def _server(self, line: ProjectLine) -> Meaning | None:
+    def _server(self, client: ProjectClient) -> Meaning | None:
         """What the server says of itself, None if it is well. Raises Stopped."""
         with self._lock:
-            server = self._servers[line.server]
+            server = self._servers[client.server]
         with server.asking:
             if monotonic() - server.at >= SERVES:
-                self._ask(line)
+                self._ask(client)
             return server.trouble
 
-    def _token(self, line: ProjectLine) -> tuple[bool, Meaning | None]:
+    def _token(self, client: ProjectClient) -> tuple[bool, Meaning | None]:
         """Whether it was asked lately, and what the server says of the token, or of itself. Raises Stopped.
 
         Other projects on the server have its minute too: where one of them had it just now, this token is not asked for.
         """
         with self._lock:
-            server = self._servers[line.server]
+            server = self._servers[client.server]
         with server.asking:
             now = monotonic()
-            at, known = server.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
+            at, known = server.tokens.get((client.project.name, client.token_stamp()), (-SERVES, None))
             if now - at < SERVES:
                 return True, known
             if now - server.at >= SERVES:
-                return True, self._ask(line)
+                return True, self._ask(client)
             return server.trouble is not None, server.trouble
 
-    def _waits_for_a_probe(self, meaning: Meaning, line: ProjectLine, unknown: bool) -> Later:
+    def _waits_for_a_probe(self, meaning: Meaning, client: ProjectClient, unknown: bool) -> Later:
         """Nothing is known of the token before the server may be asked again: the file waits so long, and is not to blame."""
         with self._lock:
-            server = self._servers[line.server]
+            server = self._servers[client.server]
             seconds = max(max(server.at, server.provoked_at) + SERVES - monotonic(), 0.0)
         return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, backoff(1, 4.0) + seconds)
 
-    def _lost_form(self, meaning: Meaning, line: ProjectLine) -> bool | None:
+    def _lost_form(self, meaning: Meaning, client: ProjectClient) -> bool | None:
         """Whether XML in answer to a large file is due to PHP, which has dropped the form: the server is well, the token too, and
         errors come in JSON else. None if that cannot be asked for yet. Raises Stopped."""
-        if line.client.dialect.is_json() is False:
+        if client.redcap.dialect.is_json() is False:
             return False
-        asked, trouble = self._token(line)
+        asked, trouble = self._token(client)
         if trouble is not None:
             return False
         if meaning.verdict is Verdict.PROJECT and not asked:
             return None
         with self._lock:
-            server = self._servers[line.server]
+            server = self._servers[client.server]
         with server.asking:
-            if line.client.dialect.is_json() is None:
+            if client.redcap.dialect.is_json() is None:
                 if monotonic() - server.provoked_at < SERVES:
                     return None
                 server.provoked_at = monotonic()
-                line.client.provoke(self._stop)
-            return line.client.dialect.is_json() or False
+                client.redcap.provoke(self._stop)
+            return client.redcap.dialect.is_json() or False
 
-    def _ask(self, line: ProjectLine) -> Meaning | None:
+    def _ask(self, client: ProjectClient) -> Meaning | None:
         trouble = None
         try:
-            line.client.version(self._stop)
+            client.redcap.version(self._stop)
         except RedcapError as error:
             trouble = error.meaning
-        self.probed(line, trouble)
+        self.probed(client, trouble)
         return trouble
 
 

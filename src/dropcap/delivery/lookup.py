@@ -17,8 +17,8 @@ from dropcap.delivery.attribution import Attribution
 from dropcap.delivery.circuit import backoff
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts, agree, contradiction, impossible, needs_lookup, unasked
-from dropcap.delivery.project_client import SURE_FOR, ProjectLine
-from dropcap.delivery.queue import ODD, Candidate, Conclusion, Known, Queues
+from dropcap.delivery.project_client import SURE_FOR, ProjectClient
+from dropcap.delivery.queue import ODD, Candidate, Known, OutcomeHandler, Queues
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.ledger.database import TOLD
@@ -366,12 +366,12 @@ def by_rule(group: Sequence[Candidate]) -> list[list[Candidate]]:
     return list(parts.values())
 
 
-def refuses_all(line: ProjectLine, candidate: Candidate, stop: threading.Event) -> bool:
+def refuses_all(client: ProjectClient, candidate: Candidate, stop: threading.Event) -> bool:
     """Whether REDCap refuses even to say that any record is there: then it is no rule's trouble, but the project's."""
     record = candidate.route.target.record or candidate.job.record
     for name in dict.fromkeys((record or NOBODY, NOBODY)):
         try:
-            line.client.records(records=[name], fields=[line.structure(stop=stop).record_id_field], stop=stop)
+            client.redcap.records(records=[name], fields=[client.structure(stop=stop).record_id_field], stop=stop)
         except RedcapError:
             continue
         except Stopped:
@@ -388,21 +388,23 @@ def is_of_the_question(error: RedcapError) -> bool:
 class LookUps:
     """Looks records up, in other threads than the deciding one: what it is given, it does not change."""
 
-    def __init__(self, ledger: Ledger, queues: Queues, order: Order, conclusion: Conclusion, attribution: Attribution) -> None:
+    def __init__(
+        self, ledger: Ledger, queues: Queues, order: Order, outcome_handler: OutcomeHandler, attribution: Attribution
+    ) -> None:
         self._ledger = ledger
         self._queues = queues
         self._order = order
-        self._conclusion = conclusion
+        self._outcome_handler = outcome_handler
         self._attribution = attribution
         self._break_off = queues.break_off
         self._refusals = Refusals()
 
-    def ask(self, slot: Slot, line: ProjectLine, group: Sequence[Candidate]) -> None:
+    def ask(self, slot: Slot, client: ProjectClient, group: Sequence[Candidate]) -> None:
         """Look up the records of a group of files of one project; each gets its answer, or the ledger says more of it."""
         over: set[int] = set()
         told: dict[int, Known] = {}
         try:
-            over = self._ask(line, group, told)
+            over = self._ask(client, group, told)
         except TOLD:
             pass  # they are read from the ledger anew
         except Exception as error:
@@ -415,22 +417,22 @@ class LookUps:
                     self._queues.breakers.give_back(candidate.job.id)
             self._queues.ended([c.job for c in group if c.job.id not in over])
 
-    def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
+    def _ask(self, client: ProjectClient, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """Enters in `told` what is found out of each job. The jobs that are refused, and whose end the filer will tell."""
         structure = None
         try:
-            structure = line.structure(SURE_FOR, self._break_off)  # what was possible an hour ago may lead elsewhere now
-            return self._answers(line, structure, group, told)
+            structure = client.structure(SURE_FOR, self._break_off)  # what was possible an hour ago may lead elsewhere now
+            return self._answers(client, structure, group, told)
         except (RedcapError, Stopped) as error:
             if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
             # Another thread's question may just have been refused as well, by which the structure counts as unknown.
-            if self._is_of_the_question(line, error) and (structure is not None or line.known()):
-                line.forget()  # a field or a right may not be what it was
-                return self._ask_apart(line, by_rule(group), told)
-            self._cannot_ask(line, group, error)
+            if self._is_of_the_question(client, error) and (structure is not None or client.known()):
+                client.forget()  # a field or a right may not be what it was
+                return self._ask_apart(client, by_rule(group), told)
+            self._cannot_ask(client, group, error)
             return set()
         except TOLD:
             raise
@@ -438,58 +440,58 @@ class LookUps:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
             for candidate in group:
                 unknown = candidate.job.state is State.UNKNOWN
-                self._conclusion.apply(candidate.job, Later(Reason.SERVER_ERROR, ODD, scope=Scope.FILE, sent=unknown), None)
+                self._outcome_handler.apply(candidate.job, Later(Reason.SERVER_ERROR, ODD, scope=Scope.FILE, sent=unknown), None)
             return set()
 
-    def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
+    def _ask_apart(self, client: ProjectClient, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
         """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
         over: set[int] = set()
-        refused = [one for part in parts for one in self._ask_part(line, part, told, over)]
+        refused = [one for part in parts for one in self._ask_part(client, part, told, over)]
         if not refused:
             return over
         fine = {asking(c) for part in parts for c in part if c.job.id in told}
-        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0], self._break_off)
+        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(client, parts[0][0], self._break_off)
         others: list[Candidate] = []
         for part, why in refused:
-            if not (answers and isinstance(why, RedcapError) and self._is_of_the_question(line, why)):
+            if not (answers and isinstance(why, RedcapError) and self._is_of_the_question(client, why)):
                 others += part
                 continue
             later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
             for candidate in part:
-                self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
+                self._outcome_handler.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
         if others:  # one trouble, told once
-            self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
+            self._cannot_ask(client, others, next(why for part, why in refused if part[0] is others[0]))
         return over
 
-    def _is_of_the_question(self, line: ProjectLine, error: RedcapError | Stopped) -> bool:
+    def _is_of_the_question(self, client: ProjectClient, error: RedcapError | Stopped) -> bool:
         """Whether another question may be answered: REDCap refuses this one, or something before it dislikes it."""
         if not isinstance(error, RedcapError):
             return False
-        return is_of_the_question(error) or self._attribution.is_disliked(error.meaning, line)
+        return is_of_the_question(error) or self._attribution.is_disliked(error.meaning, client)
 
     def _ask_part(
-        self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
+        self, client: ProjectClient, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
     ) -> list[tuple[Sequence[Candidate], RedcapError | Stopped]]:
         """Ask about files of one rule; what of them REDCap refuses, and how.
 
         It may be one record that it refuses to be asked about: if it answers about one of any two, the others are looked for.
         """
         try:
-            over |= self._answers(line, line.structure(SURE_FOR, self._break_off), part, told)
+            over |= self._answers(client, client.structure(SURE_FOR, self._break_off), part, told)
         except (RedcapError, Stopped) as error:
-            if len(part) == 1 or not self._is_of_the_question(line, error):
+            if len(part) == 1 or not self._is_of_the_question(client, error):
                 return [(part, error)]
             alone = random.sample(part, 2)
-            refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]
+            refused = [one for candidate in alone for one in self._ask_part(client, [candidate], told, over)]
             if len(refused) == len(alone):
                 return [(part, error)]
             rest = [candidate for candidate in part if candidate not in alone]
             halves = [half for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]) if half]
-            return refused + [one for half in halves for one in self._ask_part(line, half, told, over)]
+            return refused + [one for half in halves for one in self._ask_part(client, half, told, over)]
         return []
 
     def _answers(
-        self, line: ProjectLine, structure: ProjectStructure, group: Sequence[Candidate], told: dict[int, Known]
+        self, client: ProjectClient, structure: ProjectStructure, group: Sequence[Candidate], told: dict[int, Known]
     ) -> set[int]:
         """What REDCap tells about a group, of a project as it is now; raises RedcapError and Stopped."""
         now = time.monotonic()
@@ -497,16 +499,16 @@ class LookUps:
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
         without_hope = {c.job.id: why for c in group if (why := hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
-        facts |= look_up(line.client, structure, [q for q in questions if q.job not in without_hope], self._break_off)
+        facts |= look_up(client.redcap, structure, [q for q in questions if q.job not in without_hope], self._break_off)
         self._refusals.answered([c for c in asked if c.job.id not in without_hope])
         for candidate in group:
             why = without_hope.get(candidate.job.id)
             if why is not None:
-                self._conclusion.apply(candidate.job, why, None)
+                self._outcome_handler.apply(candidate.job, why, None)
             elif (learnt := self._learn(candidate, facts[candidate.job.id])) is not None:
                 told[candidate.job.id] = Known(learnt, now)
         if without_hope:
-            line.doubt()
+            client.doubt()
         return {job for job, why in without_hope.items() if isinstance(why, Refused)}
 
     def _learn(self, candidate: Candidate, facts: Facts) -> Facts | None:
@@ -529,17 +531,17 @@ class LookUps:
         # record's files. What was told may be outdated when its turn comes.
         match self._ledger.found(job, facts.record, key):
             case ReadBackFound.ANOTHER_GOES:
-                self._conclusion.wait_for_another(job)
+                self._outcome_handler.wait_for_another(job)
             case ReadBackFound.NEWER_WENT:
-                self._conclusion.overtaken(job)
+                self._outcome_handler.overtaken(job)
         return None
 
-    def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
+    def _cannot_ask(self, client: ProjectClient, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome
         if isinstance(error, Stopped):
             outcome = Later(Reason.STOPPED, error.said, scope=Scope.STOP)
         else:
-            outcome = self._attribution.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
+            outcome = self._attribution.of_a_question(error.meaning, client, sent=False, alone=len(group) == 1)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(
@@ -552,7 +554,7 @@ class LookUps:
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
                 mine = replace(outcome, sent=True)
             # One question has failed, not a hundred: only the first file is a sign of the server's state.
-            self._conclusion.apply(candidate.job, mine, line if place == 0 else None)
+            self._outcome_handler.apply(candidate.job, mine, client if place == 0 else None)
 
 
 def hopeless(structure: ProjectStructure, route: Route, job: Job) -> Refused | Held | None:

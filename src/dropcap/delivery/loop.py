@@ -14,13 +14,13 @@ from dropcap.delivery.attribution import Attribution, Limits
 from dropcap.delivery.circuit import MOST, Breakers
 from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
-from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import Conclusion, FolderQueue, Queues
+from dropcap.delivery.project_client import ProjectClient
+from dropcap.delivery.queue import FolderQueue, OutcomeHandler, Queues
 from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.scheduler import Scheduler
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Hosts
-from dropcap.filing.loop import Ending
+from dropcap.filing.loop import Completion
 from dropcap.ledger.database import TOLD, DatabaseError
 from dropcap.ledger.job import Held, Job, Pause, Refused, State, about
 from dropcap.ledger.store import Ledger
@@ -51,12 +51,12 @@ class Delivery:
         self._hosts = hosts
         self.breakers = Breakers(self)
         self.queues = Queues(ledger, self.breakers)
-        self._conclusion = Conclusion(ledger, self.queues)
+        self._outcome_handler = OutcomeHandler(ledger, self.queues)
         self._attribution = Attribution(Limits(ledger), self.queues.break_off)
-        self._work = Work(ledger, self.queues, self._conclusion, self._attribution, hosts)
+        self._work = Work(ledger, self.queues, self._outcome_handler, self._attribution, hosts)
         self.progress = self._work.progress
-        look_ups = LookUps(ledger, self.queues, order, self._conclusion, self._attribution)
-        self._scheduler = Scheduler(ledger, self.queues, order, self._conclusion, self._work, look_ups)
+        look_ups = LookUps(ledger, self.queues, order, self._outcome_handler, self._attribution)
+        self._scheduler = Scheduler(ledger, self.queues, order, self._outcome_handler, self._work, look_ups)
         self._workers = self._scheduler.workers
         self._read_back = ReadBack(ledger, order, self.queues)
         self._elsewhere: frozenset[str] = frozenset()  # folders of the configuration in which other hosts work
@@ -126,7 +126,7 @@ class Delivery:
     def take_up(
         self,
         folders: Mapping[str, FolderQueue],
-        lines: Mapping[str, ProjectLine],
+        clients: Mapping[str, ProjectClient],
         *,
         uploads_at_once: int,
         small_file: int,
@@ -141,7 +141,7 @@ class Delivery:
                 folder.forget()
             left = self.queues.left | self._folders
             self.queues.left = {name: one for name, one in left.items() if name not in folders}
-            self.queues.folders, self.queues.lines = dict(folders), dict(lines)
+            self.queues.folders, self.queues.clients = dict(folders), dict(clients)
             self.queues.small_file = small_file
             self._elsewhere = elsewhere
             self._workers.size = uploads_at_once
@@ -152,10 +152,10 @@ class Delivery:
     def try_paused(self) -> None:
         """The configuration is another one: what it does not name any more is not paused either, and what has paused by itself is
         tried again."""
-        lines, folders = self.queues.lines, self._folders
+        clients, folders = self.queues.clients, self._folders
         known = {
-            Scope.SERVER: {line.server for line in lines.values()},
-            Scope.PROJECT: set(lines),
+            Scope.SERVER: {client.server for client in clients.values()},
+            Scope.PROJECT: set(clients),
             Scope.FOLDER: {*folders, *self._elsewhere},
         }
         for pause in self.breakers.pauses():
@@ -169,8 +169,8 @@ class Delivery:
 
     def limited(self, project: str | None = None) -> dict[str, float]:
         """When there is room again in the request limit of hosts (of that project's alone, if given) that is waited for now."""
-        lines = [line for name, line in self.queues.lines.items() if project in (None, name)]
-        return {line.host: room for line in lines if (room := line.client.room_at) is not None}
+        clients = [client for name, client in self.queues.clients.items() if project in (None, name)]
+        return {client.host: room for client in clients if (room := client.redcap.room_at) is not None}
 
     def under_way(self) -> int:
         """How many turns are under way."""
@@ -197,8 +197,8 @@ class Delivery:
         for one in self.queues.every():
             one.filer.join(max(0.0, end - time.monotonic()))
         self._workers.stop()
-        for line in self.queues.lines.values():
-            line.client.close()
+        for client in self.queues.clients.values():
+            client.redcap.close()
 
     def _turns_end(self, within: float) -> bool:
         """Wait until no request is under way; False if one still was after so many seconds."""
@@ -272,13 +272,13 @@ class Delivery:
 
     def _probe_servers(self, now: float) -> None:
         for server in self.breakers.probes_due(now):
-            line = next((line for line in self.queues.lines.values() if line.server == server), None)
-            if line is None:
+            client = next((client for client in self.queues.clients.values() if client.server == server), None)
+            if client is None:
                 self.breakers.resume(Scope.SERVER, server)
-            elif self.breakers.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
+            elif self.breakers.stopped(Scope.SERVER, client.host):  # by hand, whatever the way
                 self.breakers.not_probed(server, now + MOST)
             else:
-                begin(self._work.probe, "probe", server, line)
+                begin(self._work.probe, "probe", server, client)
 
     def _refill(self, folder: FolderQueue, now: float) -> None:
         """Take more of its jobs from the ledger, and settle those that cannot be candidates as they are."""
@@ -290,11 +290,11 @@ class Delivery:
             self.queues.wake()  # they may have left places as well
         for job, nowhere in unfit.lost:
             if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
-                self._conclusion.hold(job, _lost(job, nowhere, folder.folder.project))
+                self._outcome_handler.hold(job, _lost(job, nowhere, folder.folder.project))
                 self.queues.ended([job])
             else:
                 self.queues.in_flight.add(job.id)
-                folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
+                folder.filer.put(Completion(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
 
     def _look_behind_freed(self) -> None:
         """Look again in the folders that have files waiting for a place that another one may have left."""
@@ -346,10 +346,10 @@ class Delivery:
     def _try_renewed_tokens(self) -> None:
         """Let the projects be tried at once that were paused, perhaps for their token, and whose token is another one now."""
         for name, before in list(self._refused_tokens.items()):
-            line = self.queues.lines.get(name)
-            if line is None or (now := line.token_stamp()) in (None, before):
+            client = self.queues.clients.get(name)
+            if client is None or (now := client.token_stamp()) in (None, before):
                 continue
-            line.forget()
+            client.forget()
             if self.breakers.try_now(Scope.PROJECT, name):
                 self._refused_tokens[name] = now
             else:
@@ -357,8 +357,8 @@ class Delivery:
 
     def pause_began(self, pause: Pause) -> None:
         """Breakers tells it, in any thread."""
-        if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self.queues.lines:
-            self._refused_tokens[pause.name] = self.queues.lines[pause.name].token_stamp()
+        if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self.queues.clients:
+            self._refused_tokens[pause.name] = self.queues.clients[pause.name].token_stamp()
         self._ledger.pause(pause)
         self.breakers.entered(pause, time.monotonic())
         self._tell_pages()

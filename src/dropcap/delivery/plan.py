@@ -140,7 +140,7 @@ class Create:
 _TOO_MANY_MISMATCHES = Held(
     Reason.TOO_MANY_MISMATCHES,
     "the names of three files for this record did not agree with it within a day: further ones wait, whether they agree or not",
-    "whoever looks after dropcap compares the names with the record in REDCap; then `dropcap retry --held`, which counts anew",
+    "dropcap's operator compares the names with the record in REDCap; then `dropcap retry --held`, which counts anew",
 )
 OVERTAKEN = Held(
     Reason.NEWER_WENT,
@@ -164,7 +164,7 @@ def plan(
     Args:
         fixed_instance: the instance that an earlier attempt fixed for `instance: next`.
         sent_before: an earlier send of this file may have arrived.
-        guessed: so many names have not agreed with the record of late that nothing more is told of it.
+        guessed: so many names have lately not agreed with the record that nothing more is told of it.
     """
     asked = _wanted(target)
     if facts.several:
@@ -251,7 +251,7 @@ def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -
 
 
 def _written_otherwise(target: Target, settings: RuleSettings, there: Sequence[str]) -> Refused:
-    """Whoever may drop need not know which records there are."""
+    """Those who drop files may not be allowed to know which records there are."""
     has = ", ".join(f"`{shown(name)}`" for name in there)
     if not settings.suggest_records:
         has = "one whose name is written almost the same (capitals or leading zeros differ)"

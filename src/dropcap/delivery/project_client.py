@@ -19,7 +19,7 @@ from dropcap.ledger.job import Refused
 from dropcap.ledger.store import Lead, Ledger
 from dropcap.reasons import Reason
 from dropcap.redcap.client import FieldInfo, FileTarget, ProjectInfo, ProjectStructure, Redcap, RedcapError, Rights
-from dropcap.redcap.connect import NoWay, Proxy, Way
+from dropcap.redcap.connect import ConnectError, ConnectionSettings, Proxy
 from dropcap.redcap.parsing import blanked
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.transport import Timeouts
@@ -91,7 +91,7 @@ _DAY = 86400.0
 FOR_GOOD = 100 * 365 * _DAY
 
 
-class Vacancy(Enum):
+class FieldContent(Enum):
     """What is concluded from an export that was refused."""
 
     EMPTY = "there is no file"
@@ -117,7 +117,7 @@ class RefusedExport:
         return blanked(self.said, [place.record, place.field, place.event or "", str(place.instance or "")])
 
 
-class Vacancies:
+class EmptyFieldDetection:
     """What refused exports have told so far, of all projects. Safe for threads."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -126,7 +126,7 @@ class Vacancies:
         self._learned = ledger.query.learned(time.time())  # and until when
         self._refused: dict[int, float] = {}  # jobs whose export was refused, and when (monotonic)
 
-    def judge(self, refused: RefusedExport, facts: Facts, looked: float, *, hideable: bool) -> Vacancy:
+    def conclude(self, refused: RefusedExport, facts: Facts, looked: float, *, hideable: bool) -> FieldContent:
         """What a refusal means, given the `facts` of a look-up that began at `looked` (monotonic).
 
         `hideable`: the field's files may be hidden from this token, and from its look-ups too.
@@ -134,19 +134,19 @@ class Vacancies:
         told = facts.known and facts.record is not None
         empty = told and not facts.shows and refused.place.field not in facts.untold
         if empty and not hideable and self._knows(refused.project, _WORDS, refused.words, _DAY):
-            return Vacancy.EMPTY
+            return FieldContent.EMPTY
         with self._lock:
             before = self._refused.get(refused.job)
             if before is None or not told or looked < before:
                 self._refused[refused.job] = time.monotonic()
-                return Vacancy.LOOK
+                return FieldContent.LOOK
             del self._refused[refused.job]
         if facts.shows:
-            return Vacancy.TAKEN
+            return FieldContent.TAKEN
         if hideable or refused.of_rights or not empty:
-            return Vacancy.HIDDEN
+            return FieldContent.HIDDEN
         self._learn(refused.project, _WORDS, refused.words, _DAY)
-        return Vacancy.EMPTY
+        return FieldContent.EMPTY
 
     def exported(self, project: str, field: str, token: str) -> None:
         """This token has been given a file of this field."""
@@ -183,13 +183,13 @@ class _Told:
     undoubted: object
 
 
-class ProjectLine:
+class ProjectClient:
     """One project's client, with its structure fetched when it is first needed. Only `structure` and `identify` wait for the
     server."""
 
-    def __init__(self, project: Project, client: Redcap) -> None:
+    def __init__(self, project: Project, redcap: Redcap) -> None:
         self.project = project
-        self.client = client
+        self.redcap = redcap
         self._fetching = threading.Lock()
         self._told: _Told | None = None
         self._token: Token | None = None  # of which it was asked last whose it is
@@ -225,12 +225,12 @@ class ProjectLine:
             return told.structure
 
     def _known_now(self) -> _Told | None:
-        told = self._told if self.client.trusts else None
+        told = self._told if self.redcap.trusts else None
         return told if told is not None and told.undoubted is self._undoubted else None
 
     def _fetch(self, stop: threading.Event | None) -> ProjectStructure:
         try:
-            return ProjectStructure.from_api(self.client, stop, self._ask_whose(stop))
+            return ProjectStructure.from_api(self.redcap, stop, self._ask_whose(stop))
         except RedcapError as error:
             if error.meaning.reason == Reason.RIGHTS:
                 self._untold = time.monotonic()
@@ -239,19 +239,19 @@ class ProjectLine:
     def identify(self, stop: threading.Event | None = None) -> None:
         """See to it that it is known whose the token is, as far as REDCap tells. Raises as `structure`."""
         with self._fetching:
-            if not self.client.trusts:
+            if not self.redcap.trusts:
                 try:
                     self._ask_whose(stop)
                 except RedcapError:
-                    if not self.client.trusts:
+                    if not self.redcap.trusts:
                         raise
 
     def _ask_whose(self, stop: threading.Event | None) -> ProjectInfo:
-        token = self.client.token()
+        token = self.redcap.token()
         if token != self._token:  # what was told to another user may not be true of this one
             self._told, self.rights, self._untold = None, None, -SURE_FOR
         try:
-            told = self.client.project(stop, token)
+            told = self.redcap.project(stop, token)
         except RedcapError as error:
             if error.meaning.reason == Reason.RIGHTS:
                 self._admit(None, token)
@@ -262,7 +262,7 @@ class ProjectLine:
     def _admit(self, told: ProjectInfo | None, token: Token) -> None:
         self.identified(told, token)
         self._token = token
-        self.client.trust(token)
+        self.redcap.trust(token)
 
     def identified(self, told: ProjectInfo | None, token: Token) -> None:
         """REDCap has told whose the token is, or (None) does not. Raises RedcapError if that is not the configured project."""
@@ -275,16 +275,16 @@ class ProjectLine:
         Raises RedcapError and, if `stop` is set, Stopped.
         """
         if self.rights is None:
-            self.rights = self.client.rights(stop)
+            self.rights = self.redcap.rights(stop)
         return self.rights.group if self.rights is not None else ""
 
-    def exported(self, field: str, vacancies: Vacancies) -> None:
+    def exported(self, field: str, empty_fields: EmptyFieldDetection) -> None:
         """REDCap has given out a file of this field."""
         info = self._info(field)
         if info is not None and info.identifier and (token := self._revealed()):
-            vacancies.exported(self.project.name, field, token)
+            empty_fields.exported(self.project.name, field, token)
 
-    def may_hide(self, field: str, vacancies: Vacancies) -> bool:
+    def may_hide(self, field: str, empty_fields: EmptyFieldDetection) -> bool:
         """Whether files of this field may be hidden from the token, and from its look-ups as well: de-identified rights can."""
         info = self._info(field)
         if info is None or not info.identifier:
@@ -293,7 +293,7 @@ class ProjectLine:
         if rights is not None and rights.has_full_data(info.form):
             return False
         token = self._revealed()
-        return not (token and vacancies.has_exported(self.project.name, field, token))
+        return not (token and empty_fields.has_exported(self.project.name, field, token))
 
     def _revealed(self) -> str:
         try:
@@ -320,7 +320,7 @@ class ProjectLine:
         now, told = time.monotonic(), self._known_now()
         if told is not None and now - told.at <= SURE_FOR:
             return impossible(told.structure, target) is None
-        return self.client.trusts and now - self._untold <= SURE_FOR
+        return self.redcap.trusts and now - self._untold <= SURE_FOR
 
     def forget(self) -> None:
         """Fetch the structure anew when it is next needed: a field, event or right was not as expected. Waits for nobody who
@@ -359,12 +359,12 @@ def token_of(project: Project) -> Callable[[], Token]:
     return read
 
 
-def way_of(project: Project) -> Way:
+def connection_of(project: Project) -> ConnectionSettings:
     """How the project's server is reached."""
     proxy = None
     if project.proxy is not None:
         proxy = Proxy(project.proxy.host, project.proxy.port, credentials_from(project.proxy_credentials))
-    return Way(project.ca_file, project.client_cert_file, project.client_key_file, proxy)
+    return ConnectionSettings(project.ca_file, project.client_cert_file, project.client_key_file, proxy)
 
 
 def credentials_from(source: ProxyCredentials | None) -> Callable[[], Secret] | None:
@@ -376,7 +376,7 @@ def credentials_from(source: ProxyCredentials | None) -> Callable[[], Secret] | 
         try:
             return source.read()
         except SecretError as error:
-            raise NoWay(Reason.PROXY, error.message, error.remedy) from None
+            raise ConnectError(Reason.PROXY, error.message, error.remedy) from None
 
     return read
 
@@ -391,8 +391,8 @@ def window_of(config: Config, project: Project) -> RequestWindow:
 MakeWindow: TypeAlias = Callable[[Config, Project], Allowance]
 
 
-def client_to(config: Config, project: Project, window: MakeWindow = window_of) -> Redcap:
-    """A client of a project, with the limits that the configuration sets."""
+def redcap_for(config: Config, project: Project, window: MakeWindow = window_of) -> Redcap:
+    """REDCap's API for a project, with the limits that the configuration sets."""
     with contextlib.suppress(SecretError):  # told with the first request
         project.token_source.read()  # from now on the gate knows it, whichever server says it
     return Redcap(
@@ -400,11 +400,11 @@ def client_to(config: Config, project: Project, window: MakeWindow = window_of) 
         token_of(project),
         window(config, project),
         timeouts=Timeouts(project.connect_timeout, project.timeout, project.deadline),
-        way=way_of(project),
+        connection=connection_of(project),
         pool=config.uploads_at_once + 4,
     )
 
 
-def line_to(config: Config, project: Project, window: MakeWindow = window_of) -> ProjectLine:
-    """A line to a project, with the limits that the configuration sets."""
-    return ProjectLine(project, client_to(config, project, window))
+def client_for(config: Config, project: Project, window: MakeWindow = window_of) -> ProjectClient:
+    """The client of a project, with the limits that the configuration sets."""
+    return ProjectClient(project, redcap_for(config, project, window))

@@ -16,9 +16,9 @@ import structlog
 from dropcap.delivery.circuit import Breakers, backoff
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import OVERTAKEN, Facts, record_wait, waited_long_enough
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.display import shown
-from dropcap.filing.loop import DropFolder, Ending, Filer
+from dropcap.filing.loop import Completion, DropFolder, Filer
 from dropcap.filing.preserve import Keep
 from dropcap.ledger.job import (
     Change,
@@ -118,7 +118,7 @@ class FolderQueue:
 
     def open(self) -> bool:
         """Whether its files can be worked on: it is there, answers, and none of them may just be passed."""
-        return not (self.stuck or self.may_be_passed) and self.filer.lent() is not None
+        return not (self.stuck or self.may_be_passed) and self.filer.borrowed() is not None
 
     def absent(self) -> bool:
         """Whether its files cannot be worked on: it is away, or does not answer."""
@@ -279,7 +279,7 @@ class Absence:
 
 
 class Queues:
-    """What the threads of delivery share: the queues of all folders, the lines to all projects, and what wakes the thread that
+    """What the threads of delivery share: the queues of all folders, the clients of all projects, and what wakes the thread that
     decides. Safe for threads: `folders` and `lines` are only ever replaced whole.
     """
 
@@ -288,7 +288,7 @@ class Queues:
         self.breakers = breakers
         self.folders: dict[str, FolderQueue] = {}
         self.left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
-        self.lines: dict[str, ProjectLine] = {}
+        self.clients: dict[str, ProjectClient] = {}
         self.small_file = 0
         self.absence = Absence()
         #: Jobs that were given a turn, and are not taken from the ledger before it is over. The deciding thread alone adds.
@@ -317,7 +317,7 @@ class Queues:
 
     def at_the_limit(self) -> frozenset[int]:
         """The threads that wait for some host's request limit."""
-        return frozenset[int]().union(*(line.client.waiting for line in self.lines.values()))
+        return frozenset[int]().union(*(client.redcap.waiting for client in self.clients.values()))
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
         """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a
@@ -384,7 +384,7 @@ GONE_LOOK = 10.0
 ANOTHER_LOOK = 10.0
 
 
-class Conclusion:
+class OutcomeHandler:
     """Applies outcomes. May be called from any thread."""
 
     def __init__(self, ledger: Ledger, queues: Queues) -> None:
@@ -392,22 +392,22 @@ class Conclusion:
         self._queues = queues
         self._breakers = queues.breakers
 
-    def apply(self, job: Job, outcome: Outcome, line: ProjectLine | None) -> None:
+    def apply(self, job: Job, outcome: Outcome, client: ProjectClient | None) -> None:
         """Enter what came of a job's turn."""
-        if line is not None:
-            self._tell_health(job, outcome, line)
+        if client is not None:
+            self._tell_health(job, outcome, client)
         match outcome:
             case Stored() | Refused():
-                if isinstance(outcome, Refused) and line is not None and outcome.reason in _LOOK_AT_PROJECT:
-                    line.forget()
+                if isinstance(outcome, Refused) and client is not None and outcome.reason in _LOOK_AT_PROJECT:
+                    client.forget()
                 ended = replace(job, instance=outcome.instance) if isinstance(outcome, Stored) else job
-                self._queues.of(job.folder).filer.put(Ending(ended, outcome))
+                self._queues.of(job.folder).filer.put(Completion(ended, outcome))
             case Held():
                 self.hold(job, outcome)
             case Later():
-                self._later(job, outcome, line)
+                self._later(job, outcome, client)
             case LookAgain():
-                self._look_again(job, outcome, line)
+                self._look_again(job, outcome, client)
             case WaitForRecord():
                 self._wait_for_record(job, outcome)
             case RecordCreated():
@@ -436,34 +436,34 @@ class Conclusion:
         told = job.reason == Reason.NEWER_WENT and job.message and job.remedy
         self.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or "") if told else OVERTAKEN)
 
-    def _tell_health(self, job: Job, outcome: Outcome, line: ProjectLine) -> None:
+    def _tell_health(self, job: Job, outcome: Outcome, client: ProjectClient) -> None:
         now = time.monotonic()
         match outcome:
             case Refused(alike=words) if words:  # an answer, but none that tells that the project takes anything
                 self._breakers.give_back(job.id)
-                self._ledger.blame(self._breakers.succeeded(Scope.SERVER, line.server, job.id))
+                self._ledger.blame(self._breakers.succeeded(Scope.SERVER, client.server, job.id))
             case Stored() | Refused() | WaitForRecord():
-                self._ledger.blame(self._breakers.succeeded(Scope.PROJECT, line.project.name, job.id))
-                self._ledger.blame(self._breakers.succeeded(Scope.SERVER, line.server, job.id))
+                self._ledger.blame(self._breakers.succeeded(Scope.PROJECT, client.project.name, job.id))
+                self._ledger.blame(self._breakers.succeeded(Scope.SERVER, client.server, job.id))
             case Later(scope=Scope.SERVER):
                 self._breakers.give_back(job.id)
-                self._ledger.blame(self._breakers.failed(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
+                self._ledger.blame(self._breakers.failed(Scope.SERVER, client.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
-                    self._breakers.doubt(line.project.name, line.server, job.id, outcome, now)
-            case Later(scope=Scope.PROJECT) if self._queues.lines.get(line.project.name) is not line:
+                    self._breakers.doubt(client.project.name, client.server, job.id, outcome, now)
+            case Later(scope=Scope.PROJECT) if self._queues.clients.get(client.project.name) is not client:
                 self._breakers.give_back(job.id)  # a reload has put another token or address since: that one is asked
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
-                self._breakers.succeeded(Scope.SERVER, line.server, job.id)
-                self._breakers.failed(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
+                self._breakers.succeeded(Scope.SERVER, client.server, job.id)
+                self._breakers.failed(Scope.PROJECT, client.project.name, job.id, outcome, now, job.folder)
                 if outcome.reason in _LOOK_AT_PROJECT:
-                    line.forget()
+                    client.forget()
             case _:
                 self._breakers.give_back(job.id)
         if isinstance(outcome, Later) and outcome.ask_server_in is not None:
-            self._breakers.probe_at(line.server, now + outcome.ask_server_in)
+            self._breakers.probe_at(client.server, now + outcome.ask_server_in)
 
-    def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
+    def _later(self, job: Job, later: Later, client: ProjectClient | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING
         own_faults = job.faults + 1
         if later.scope == Scope.STOP or (later.scope != Scope.FILE and later.certain and not job.faults):
@@ -485,7 +485,7 @@ class Conclusion:
         self._change(job, state, later.reason, columns)
         if later.scope != Scope.STOP:
             # Of a hundred files that one question was for, the first one tells of the server's trouble.
-            first = line is not None or later.scope not in (Scope.SERVER, Scope.PROJECT)
+            first = client is not None or later.scope not in (Scope.SERVER, Scope.PROJECT)
             (log.warning if first else log.debug)(
                 "retrying",
                 **about(job),
@@ -497,9 +497,9 @@ class Conclusion:
                 outcome="unknown" if later.sent else "not stored",
             )
 
-    def _look_again(self, job: Job, again: LookAgain, line: ProjectLine | None) -> None:
-        if line is not None and again.reason in _LOOK_AT_PROJECT:
-            line.forget()
+    def _look_again(self, job: Job, again: LookAgain, client: ProjectClient | None) -> None:
+        if client is not None and again.reason in _LOOK_AT_PROJECT:
+            client.forget()
         columns: dict[str, Any] = {"due": 0.0} | ({"instance": None} if again.release_instance else {})
         self._change(job, State.UNKNOWN if again.sent else State.WAITING, "its record is looked up anew", columns)
         log.debug("retrying", **about(job), reason=again.reason, message=again.message, in_seconds=0.0, attempt=job.attempts)
@@ -508,7 +508,7 @@ class Conclusion:
         if waited_long_enough(job.lookups, time.time() - job.claimed_at):
             message = f"{waiting.message}, and has had none for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
-            self._queues.of(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))
+            self._queues.of(job.folder).filer.put(Completion(job, Refused(Reason.NO_RECORD, message, remedy)))
             return
         lookups = job.lookups + 1
         wait = record_wait(lookups)

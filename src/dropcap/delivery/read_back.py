@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.circuit import backoff
 from dropcap.delivery.order import Order
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.delivery.queue import Queues
 from dropcap.display import shown
 from dropcap.ledger.database import TOLD, LeaseLost
@@ -97,12 +97,12 @@ class ReadBack:
                 self._stop.wait(LATER)
 
     def _one(self, job: Job) -> None:
-        line = self._well(job.project)
-        if line is None or self._is_under_way_again(job):
+        client = self._well(job.project)
+        if client is None or self._is_under_way_again(job):
             self._ledger.read_back_later(job.id, LATER)
             return
         try:
-            told = self._look(job, line)
+            told = self._look(job, client)
         except Stopped:
             return
         except RedcapError as error:
@@ -125,17 +125,17 @@ class ReadBack:
             else:
                 log.warning("read_back", **about(job), **keys, remedy=told.remedy)
 
-    def _well(self, project: str) -> ProjectLine | None:
-        line = self._queues.lines.get(project)
-        return None if line is None or self._paused(line) else line
+    def _well(self, project: str) -> ProjectClient | None:
+        client = self._queues.clients.get(project)
+        return None if client is None or self._paused(client) else client
 
-    def _paused(self, line: ProjectLine) -> bool:
+    def _paused(self, client: ProjectClient) -> bool:
         """Whether its server is, or its project until somebody resumes it. Any other pause of a project ends when a file is
         tried, of which there may be none: it does not keep from asking.
         """
         return any(
-            (pause.scope == Scope.SERVER and line.project.stands_still_with(pause.name, pause.until_resume))
-            or ((pause.scope, pause.name) == (Scope.PROJECT, line.project.name) and pause.until_resume)
+            (pause.scope == Scope.SERVER and client.project.stands_still_with(pause.name, pause.until_resume))
+            or ((pause.scope, pause.name) == (Scope.PROJECT, client.project.name) and pause.until_resume)
             for pause in self._queues.breakers.pauses()
         )
 
@@ -144,19 +144,19 @@ class ReadBack:
         heir = self._ledger.query.heir(job.id)
         return heir is not None and heir.state in OPEN and _place(heir) == _place(job)
 
-    def _look(self, job: Job, line: ProjectLine) -> ReadBackWords:
+    def _look(self, job: Job, client: ProjectClient) -> ReadBackWords:
         heir = self._ledger.query.heir(job.id)
         where = _words(job)
         same = heir is not None and _place(heir) == _place(job)
         again = f"; it was moved back as {shown(heir.name)} (job {heir.id})" if heir is not None else ""
         if not job.record or not job.field:
             return ReadBackWords("no", f"no place is known to which it was sent{again}")
-        line.identify(self._stop)
+        client.identify(self._stop)
         if elsewhere := self._order.elsewhere(job):
             message = f"it was sent to {elsewhere}, and `{shown(job.project)}` leads to another project now{again}"
             return ReadBackWords("unknown", message, f"look there in REDCap whether it is at {where}")
         try:
-            there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
+            there = client.redcap.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
         except NoFile:
             return ReadBackWords("no", f"REDCap has no file at {where}: it did not arrive there{again}")
         except RedcapError as error:
@@ -181,7 +181,7 @@ class ReadBack:
                 continue
             if job is None or not (job.record and job.field):
                 self._ledger.late_send_over(number, job.folder if job else None)
-            elif (line := self._well(job.project)) is None or not self._looked(job, line):
+            elif (client := self._well(job.project)) is None or not self._looked(job, client):
                 self._put_off(job)
 
     def _put_off(self, job: Job) -> None:
@@ -190,15 +190,15 @@ class ReadBack:
         else:
             self._ledger.late_send_later(job.id, job.folder, SECOND_LOOK_LATER)
 
-    def _looked(self, job: Job, line: ProjectLine) -> bool:
+    def _looked(self, job: Job, client: ProjectClient) -> bool:
         """Whether it could be told what lies at the job's place."""
         if self._ledger.query.is_on_its_way(job):
             return False
         last = self._ledger.query.stored_there(job)
         if last is not None and last.sha256 and not self._order.elsewhere(last):
             try:
-                line.identify(self._stop)
-                there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
+                client.identify(self._stop)
+                there = client.redcap.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
                 found = there.sha256
             except NoFile:
                 found = ""

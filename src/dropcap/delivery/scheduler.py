@@ -16,8 +16,8 @@ import structlog
 from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, plan, too_many_faults, unasked
-from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import Candidate, Conclusion, FolderQueue, Known, Queues
+from dropcap.delivery.project_client import ProjectClient
+from dropcap.delivery.queue import Candidate, FolderQueue, Known, OutcomeHandler, Queues
 from dropcap.delivery.upload import Batch, Sending
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import NotEntered, Slot, Workers
@@ -113,13 +113,13 @@ class Scheduler:
     """Picks among the candidates of all folders and hands turns to the workers. For the deciding thread."""
 
     def __init__(
-        self, ledger: Ledger, queues: Queues, order: Order, conclusion: Conclusion, work: Work, look_ups: LookUps
+        self, ledger: Ledger, queues: Queues, order: Order, outcome_handler: OutcomeHandler, work: Work, look_ups: LookUps
     ) -> None:
         self.workers = Workers(1)
         self._ledger = ledger
         self._queues = queues
         self._order = order
-        self._conclusion = conclusion
+        self._outcome_handler = outcome_handler
         self._breakers = queues.breakers
         self._work = work
         self._look_ups = look_ups
@@ -129,7 +129,7 @@ class Scheduler:
     def dispatch(self, now: float) -> None:
         """Give as many turns as there are free workers. `now` is monotonic."""
         # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
-        lines = self._queues.lines
+        clients = self._queues.clients
         waiting = self._queues.at_the_limit()
         free = self.workers.free(waiting)
         if free <= 0:
@@ -140,14 +140,14 @@ class Scheduler:
         for folder, candidate, create in picked.creates:
             self.workers.ready(1)
             self._take(folder, candidate)
-            self.workers.run(Slot(folder.name), self._work.create, lines[folder.folder.project], candidate, create)
+            self.workers.run(Slot(folder.name), self._work.create, clients[folder.folder.project], candidate, create)
         for (project, _), group in picked.asks.items():
             if self.workers.free(waiting) > 0:
                 self.workers.ready(1)
                 for candidate in group:
                     self._queues.in_flight.add(candidate.job.id)
                     self._queues.folders[candidate.job.folder].asking.add(candidate.job.id)
-                self.workers.run(Slot(group[0].job.folder), self._look_ups.ask, lines[project], group)
+                self.workers.run(Slot(group[0].job.folder), self._look_ups.ask, clients[project], group)
         self._send(picked.sends)
 
     def give_back(self, folder: FolderQueue) -> None:
@@ -159,7 +159,7 @@ class Scheduler:
     def _end(self, folder: FolderQueue, candidate: Candidate, ended: Ended) -> None:
         self._take(folder, candidate)
         try:
-            self._conclusion.apply(candidate.job, ended, None)
+            self._outcome_handler.apply(candidate.job, ended, None)
         except LeaseLost:
             self._queues.ended([candidate.job])
             raise
@@ -180,7 +180,7 @@ class Scheduler:
         for folder in self._queues.folders.values():
             if not self._queues.open(folder):
                 self.give_back(folder)
-        self._limited = {line.host for line in self._queues.lines.values() if line.client.waiting}
+        self._limited = {client.host for client in self._queues.clients.values() if client.redcap.waiting}
         picked = _Picked(free)
         for folder, candidate in self._in_turn():
             is_large = candidate.job.size > self._queues.small_file
@@ -247,18 +247,18 @@ class Scheduler:
 
     def _step(self, folder: FolderQueue, candidate: Candidate, now: float) -> Send | Create | Ended | NotYet:
         job, target, settings = candidate.job, candidate.route.target, candidate.route.settings
-        line = self._queues.lines.get(folder.folder.project)
-        if line is None or not self._order.has(line.project.name):  # a reload is taking the project out
+        client = self._queues.clients.get(folder.folder.project)
+        if client is None or not self._order.has(client.project.name):  # a reload is taking the project out
             return NotYet.PAUSED
         hopeless: Held | Refused | None = too_many_faults(job)
         if hopeless is None and job.state is not State.UNKNOWN:  # what may have arrived is looked for first
-            hopeless = line.refuses(job.size, target.upload_as) or self._work.attribution.limits.forbids(job)
+            hopeless = client.refuses(job.size, target.upload_as) or self._work.attribution.limits.forbids(job)
         if hopeless is not None:
             return hopeless
-        if line.host in self._limited or not self._breakers.may_go(line.project, job, now):
+        if client.host in self._limited or not self._breakers.may_go(client.project, job, now):
             return NotYet.PAUSED
         lasts = INSTANCES_LAST if target.instance == NEXT and job.instance is None else FACTS_LAST
-        if self._needs_nothing(job, target, settings, line):
+        if self._needs_nothing(job, target, settings, client):
             facts = unasked(target)
         elif candidate.known is not None and now - candidate.known.at < lasts:
             facts = candidate.known.facts
@@ -276,11 +276,11 @@ class Scheduler:
             self._mismatches.count(job.folder, record)
         return step
 
-    def _needs_nothing(self, job: Job, target: Target, settings: RuleSettings, line: ProjectLine) -> bool:
+    def _needs_nothing(self, job: Job, target: Target, settings: RuleSettings, client: ProjectClient) -> bool:
         """Whether it can go without a question about its record, and its place in the order is known."""
-        if needs_lookup(target, settings) or self._order.must_be_told(line.project.name):
+        if needs_lookup(target, settings) or self._order.must_be_told(client.project.name):
             return False
-        return line.surely_takes(target) and job.key == self._order.key(job.project, target, target.record)
+        return client.surely_takes(target) and job.key == self._order.key(job.project, target, target.record)
 
     # Sending ------------------------------------------------------------------------------------------------------
 
@@ -289,16 +289,16 @@ class Scheduler:
         ready: list[tuple[_Chosen, tuple[Tree, Filing]]] = []
         self.workers.ready(len(sends))
         for one in sends:
-            lent = one.folder.filer.lent()
-            if lent is None:  # the folder went away just now
+            borrowed = one.folder.filer.borrowed()
+            if borrowed is None:  # the folder went away just now
                 for candidate, _ in one.files:
                     self._breakers.give_back(candidate.job.id)
             else:
-                ready.append((one, lent))
+                ready.append((one, borrowed))
         files = {file[0].job.id: (one.folder, *file) for one, _ in ready for file in one.files}
         try:
             went = self._ledger.change([self._as_sent(*file) for file in files.values()], self._queues.absence.absent)
-            self._work.hosts.begins([_as_begun(*files[job][1:]) for job in went])
+            self._work.hosts.before_send([_as_begun(*files[job][1:]) for job in went])
         except OSError as error:
             self._not_entered([one for one, _ in ready], error)
             return
@@ -306,14 +306,14 @@ class Scheduler:
             for job in files:
                 self._breakers.give_back(job)
             raise
-        for one, lent in ready:
+        for one, borrowed in ready:
             try:
                 sendings = self._sendings(one, went)
             except DatabaseError:  # nobody tells whether newer ones have gone before them; nothing of them is sent
                 self._put_back(one, went)
                 continue
             if sendings:
-                batch = Batch(one.folder, self._queues.lines[one.folder.folder.project], *lent, sendings)
+                batch = Batch(one.folder, self._queues.clients[one.folder.folder.project], *borrowed, sendings)
                 large = sendings[0].job.size > self._queues.small_file
                 self.workers.run(Slot(one.folder.name, large), self._work.send, batch)
 
@@ -363,7 +363,7 @@ class Scheduler:
                 continue
             self._breakers.give_back(job.id)
             if job.state is State.WAITING and self._ledger.query.overtaken(job.id):
-                self._conclusion.overtaken(job)
+                self._outcome_handler.overtaken(job)
             self._queues.ended([job])
         return sendings
 

@@ -17,7 +17,7 @@ import structlog
 from dropcap.delivery.attribution import Attribution, may_be_of_size
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
-from dropcap.delivery.project_client import ProjectLine, RefusedExport, Vacancies, Vacancy
+from dropcap.delivery.project_client import EmptyFieldDetection, FieldContent, ProjectClient, RefusedExport
 from dropcap.delivery.queue import FolderQueue, Known
 from dropcap.delivery.workers import Hosts, NotEntered, Progress, Slot, WatchedFile
 from dropcap.display import shown
@@ -77,7 +77,7 @@ class Batch:
     """Files of one folder that one thread sends, one after the other; `tree` is the directory in which they lie."""
 
     folder: FolderQueue
-    line: ProjectLine
+    client: ProjectClient
     tree: Tree
     filing: Filing
     sendings: Sequence[Sending]
@@ -85,12 +85,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all attempts use. `vacancies` knows what refused exports mean."""
+    """What all attempts use. `empty_fields` knows what refused exports mean."""
 
     ledger: Ledger
     hosts: Hosts
     attribution: Attribution
-    vacancies: Vacancies
+    empty_fields: EmptyFieldDetection
     progress: Progress = field(default_factory=Progress)
 
 
@@ -100,7 +100,7 @@ class Attempt:
     def __init__(self, sending: Sending, batch: Batch, slot: Slot, stop: threading.Event, shared: Shared) -> None:
         self.job, self.step, self.known, self.overtaken = sending.job, sending.step, sending.known, sending.overtaken
         self.target, self.settings = sending.route.target, sending.route.settings
-        self.site, self.line, self.tree, self.filing = batch.folder.site, batch.line, batch.tree, batch.filing
+        self.site, self.client, self.tree, self.filing = batch.folder.site, batch.client, batch.tree, batch.filing
         self.slot = slot
         self.stop = stop
         self.shared = shared
@@ -149,7 +149,7 @@ class Attempt:
             self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
             how = {"sent": self._sent, "importing": self._importing}
-            return self.shared.attribution.of_a_file(error.meaning, self.job, self.line, **how, sha256=self._refused)
+            return self.shared.attribution.of_a_file(error.meaning, self.job, self.client, **how, sha256=self._refused)
         except Stopped as stopped:
             return Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NotEntered as error:
@@ -194,7 +194,7 @@ class Attempt:
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
         try:
-            sent = self.line.client.import_file(place, source, status.st_size, self.target.upload_as, self.stop, self._has_sent)
+            sent = self.client.redcap.import_file(place, source, status.st_size, self.target.upload_as, self.stop, self._has_sent)
         except RedcapError as error:
             if may_be_of_size(error.meaning, job.size):
                 with contextlib.suppress(OSError):  # it counts as a file of its own then
@@ -225,7 +225,7 @@ class Attempt:
             keeps = keep and not (self._fresh or self.overtaken)
             self._sink = sink = stack.enter_context(preserve_sink(self.filing.keep, self.job.id)) if keeps else None
             try:
-                there = self.line.client.export_file(place, self._write_copy if sink else None, self.stop)
+                there = self.client.redcap.export_file(place, self._write_copy if sink else None, self.stop)
             except NoFile as error:
                 shown_there = self.known.facts.known and self.known.facts.shows and not self.step.chosen
                 if shown_there and not self._may_replace:  # its words and its record contradict each other
@@ -233,7 +233,7 @@ class Attempt:
                 return Result.STORED
             except RedcapError as error:
                 return self._refused_export(place, error)
-            self.line.exported(place.field, self.shared.vacancies)
+            self.client.exported(place.field, self.shared.empty_fields)
             if self._fresh:
                 return self._occupied(place)
             own = sha256(fd)
@@ -301,15 +301,15 @@ class Attempt:
         if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
             raise error
         refused = RefusedExport(self.job.project, self.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
-        hideable = self.line.may_hide(place.field, self.shared.vacancies)
-        match self.shared.vacancies.judge(refused, self.known.facts, self.known.at, hideable=hideable):
-            case Vacancy.EMPTY:
+        hideable = self.client.may_hide(place.field, self.shared.empty_fields)
+        match self.shared.empty_fields.conclude(refused, self.known.facts, self.known.at, hideable=hideable):
+            case FieldContent.EMPTY:
                 return Result.STORED
-            case Vacancy.LOOK:
+            case FieldContent.LOOK:
                 return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
-            case Vacancy.TAKEN:
+            case FieldContent.TAKEN:
                 return self._taken(place, meaning.reason, meaning.message)
-            case Vacancy.HIDDEN:
+            case FieldContent.HIDDEN:
                 message = (
                     f"it cannot be told whether the field `{place.field}` holds a file: REDCap refuses to export it"
                     f" ({meaning.message}), and the token's user may not see all of it"
@@ -320,8 +320,8 @@ class Attempt:
     def _contradicted(self, place: FileTarget, error: NoFile) -> Outcome:
         """REDCap says that there is no file, and showed one in the record: one of both is outdated, or the file is damaged."""
         refused = RefusedExport(self.job.project, self.job.id, place, error.meaning.message, of_rights=False)
-        vacancy = self.shared.vacancies.judge(refused, self.known.facts, self.known.at, hideable=True)
-        if vacancy is Vacancy.LOOK:
+        content = self.shared.empty_fields.conclude(refused, self.known.facts, self.known.at, hideable=True)
+        if content is FieldContent.LOOK:
             return LookAgain(error.meaning.reason, error.meaning.message, error.meaning.remedy, self._sent)
         return self._taken(place, Reason.NOT_CONFIRMED, error.meaning.message)
 
@@ -334,7 +334,7 @@ class Attempt:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
         hardly twice at the same byte."""
         try:
-            return self.line.client.export_file(place, None, self.stop).sha256 == sha256
+            return self.client.redcap.export_file(place, None, self.stop).sha256 == sha256
         except NoFile:
             return False
 
@@ -345,7 +345,7 @@ class Attempt:
         own = sha256(fd) if perhaps.instances else ""
         for instance in perhaps.instances:
             with contextlib.suppress(NoFile):
-                there = self.line.client.export_file(replace(place, instance=instance), None, self.stop)
+                there = self.client.redcap.export_file(replace(place, instance=instance), None, self.stop)
                 if there.sha256 == own:
                     seconds = time.monotonic() - started
                     return Stored(Result.ALREADY_THERE, Confirm.READBACK.value, own, size, seconds, instance=instance)
@@ -368,7 +368,7 @@ class Attempt:
         self.shared.ledger.note(self.job.id, note, columns)
         if isinstance(instance := columns.get("instance"), int):
             try:
-                self.shared.hosts.begins([replace(self.job, instance=instance)])
+                self.shared.hosts.before_send([replace(self.job, instance=instance)])
             except OSError as error:
                 raise NotEntered(error) from error
 
@@ -383,22 +383,22 @@ class Attempt:
         if confirm is Confirm.NONE and sent.proven:
             return confirm
         if confirm is Confirm.LISTED:
-            structure = self.line.structure(stop=self.stop)
+            structure = self.client.structure(stop=self.stop)
             fields = sorted({structure.record_id_field, place.field})
-            rows = self.line.client.records(records=[place.record], fields=fields, stop=self.stop)
+            rows = self.client.redcap.records(records=[place.record], fields=fields, stop=self.stop)
             after = shown_in_field(rows, structure, self.target, place.instance)
             if not newly_listed(self.step.shows, after, safe_name(self.target.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but lists none in that field")
             return confirm
         try:
-            there = self.line.client.export_file(place, None, self.stop)
+            there = self.client.redcap.export_file(place, None, self.stop)
         except NoFile:
             return _not_confirmed("REDCap accepted the file, but the field is empty")
         except RedcapError as error:
             if confirm is Confirm.NONE and _may_not_read(error):
                 return confirm
             raise
-        self.line.exported(place.field, self.shared.vacancies)
+        self.client.exported(place.field, self.shared.empty_fields)
         if there.sha256 != sent.sha256:
             return _not_confirmed("REDCap exports other bytes than were sent")
         return Confirm.READBACK

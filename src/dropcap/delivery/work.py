@@ -13,8 +13,8 @@ import structlog
 from dropcap.delivery.attribution import Attribution, outcome_for
 from dropcap.delivery.lookup import hopeless
 from dropcap.delivery.plan import Create
-from dropcap.delivery.project_client import ProjectLine, Vacancies
-from dropcap.delivery.queue import MAY_HAVE_CHANGED, ODD, OVERDUE, Candidate, Conclusion, Queues
+from dropcap.delivery.project_client import EmptyFieldDetection, ProjectClient
+from dropcap.delivery.queue import MAY_HAVE_CHANGED, ODD, OVERDUE, Candidate, OutcomeHandler, Queues
 from dropcap.delivery.upload import NOT_OURS, Attempt, Batch, Sending, Shared
 from dropcap.delivery.workers import CancelToken, Hosts, Slot
 from dropcap.display import shown
@@ -124,15 +124,17 @@ def not_in_its_group(record: str, group: str) -> Held:
 class Work:
     """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change."""
 
-    def __init__(self, ledger: Ledger, queues: Queues, conclusion: Conclusion, attribution: Attribution, hosts: Hosts) -> None:
+    def __init__(
+        self, ledger: Ledger, queues: Queues, outcome_handler: OutcomeHandler, attribution: Attribution, hosts: Hosts
+    ) -> None:
         self._ledger = ledger
         self._queues = queues
-        self._conclusion = conclusion
+        self._outcome_handler = outcome_handler
         self._breakers = queues.breakers
         self.attribution = attribution
         self.hosts = hosts
         self._creation = Creation(ledger)
-        self._shared = Shared(ledger, hosts, attribution, Vacancies(ledger))
+        self._shared = Shared(ledger, hosts, attribution, EmptyFieldDetection(ledger))
         self.progress = self._shared.progress
 
     def send(self, slot: Slot, batch: Batch) -> None:
@@ -162,14 +164,14 @@ class Work:
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             try:
                 with self.progress.of(one.job):
-                    outcome = self._attempted(Attempt(one, batch, slot, stop, self._shared), one, batch.line)
+                    outcome = self._attempted(Attempt(one, batch, slot, stop, self._shared), one, batch.client)
             except Exception as error:
                 outcome = self._of_error(one.job, error, sent=True)
-            self._conclude(one.job, outcome, batch.line)
+            self._handle(one.job, outcome, batch.client)
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
                 if outcome.result is not Result.ALREADY_THERE:
-                    self.attribution.stored(one.job, batch.line)
+                    self.attribution.stored(one.job, batch.client)
             ended = time.monotonic()
             if not slot.large:
                 batch.folder.took(ended - started)
@@ -178,35 +180,35 @@ class Work:
     def _goes_on(self, batch: Batch, job: Job) -> bool:
         """Whether a batch still may go on with this file."""
         may = not self._queues.stopping and self._queues.open(batch.folder)
-        return may and self._breakers.may_go(batch.line.project, job, time.monotonic())
+        return may and self._breakers.may_go(batch.client.project, job, time.monotonic())
 
-    def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+    def _attempted(self, attempt: Attempt, one: Sending, client: ProjectClient) -> Outcome:
         """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has
         for that: the rule's other files need not follow this one to failed/.
         """
-        began, known = time.monotonic(), line.known()
+        began, known = time.monotonic(), client.known()
         outcome = attempt.run()
         if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
-            return self._one_of_many(one.job, line, outcome)
+            return self._one_of_many(one.job, client, outcome)
         try:
-            outcome = hopeless(line.structure(time.monotonic() - began, attempt.stop), one.route, one.job) or outcome
+            outcome = hopeless(client.structure(time.monotonic() - began, attempt.stop), one.route, one.job) or outcome
         except Stopped:
             pass
         except RedcapError as error:
-            why = self.attribution.of_a_question(error.meaning, line, sent=False, alone=True) if known else None
+            why = self.attribution.of_a_question(error.meaning, client, sent=False, alone=True) if known else None
             if isinstance(why, Later):
                 return why
             if known:  # else this token was never told anything
                 message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
                 remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
                 return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
-        return self._one_of_many(one.job, line, outcome)
+        return self._one_of_many(one.job, client, outcome)
 
-    def _one_of_many(self, job: Job, line: ProjectLine, outcome: Outcome) -> Outcome:
+    def _one_of_many(self, job: Job, client: ProjectClient, outcome: Outcome) -> Outcome:
         """The same, unless REDCap refuses one file after the other alike."""
         if not isinstance(outcome, Refused):
             return outcome
-        paused = self._breakers.why(Scope.PROJECT, line.project.name) == Reason.REFUSED
+        paused = self._breakers.why(Scope.PROJECT, client.project.name) == Reason.REFUSED
         return self.attribution.refused(job, outcome, paused=paused)
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
@@ -227,23 +229,23 @@ class Work:
             # They count as sent for now, and are read back at the next start.
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
-    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> None:
+    def create(self, slot: Slot, client: ProjectClient, candidate: Candidate, step: Create) -> None:
         """Create a missing record, within the day's limit; the file is looked up again afterwards. None, if the folder turns out
         not to be ours any more."""
         job = candidate.job
         unknown = job.state is State.UNKNOWN
         outcome: Outcome | None
         try:
-            outcome = self._created(slot, line, candidate, step)
+            outcome = self._created(slot, client, candidate, step)
         except Stopped as stopped:
             outcome = Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=unknown)
         except Exception as error:
             outcome = self._of_error(job, error, sent=unknown)
-        self._conclude(job, outcome, line)
+        self._handle(job, outcome, client)
         if not isinstance(outcome, Refused):  # of which the filer tells
             self._queues.ended([job])
 
-    def _created(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> Outcome:
+    def _created(self, slot: Slot, client: ProjectClient, candidate: Candidate, step: Create) -> Outcome:
         """Raises Stopped."""
         job = candidate.job
         unknown = job.state is State.UNKNOWN
@@ -257,48 +259,48 @@ class Work:
         with self._creation.one_at_a_time(job.project, step.record) as first:
             if not first:  # another file of the same record has just asked
                 return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
-            return self._ask_for_record(line, job, step, candidate.route.settings.create_limit)
+            return self._ask_for_record(client, job, step, candidate.route.settings.create_limit)
 
-    def _ask_for_record(self, line: ProjectLine, job: Job, step: Create, limit: int) -> Outcome:
+    def _ask_for_record(self, client: ProjectClient, job: Job, step: Create, limit: int) -> Outcome:
         """What comes of asking REDCap to create a record. Raises Stopped."""
         unknown = job.state is State.UNKNOWN
         try:
-            if group := line.group(self._queues.break_off):
+            if group := client.group(self._queues.break_off):
                 return not_in_its_group(step.record, group)
         except RedcapError as error:
             return outcome_for(error.meaning, sent=unknown)
         project = ""
         try:
-            structure = line.structure(stop=self._queues.break_off)
-            project = f"{line.project.api}#{structure.project.project_id}"
+            structure = client.structure(stop=self._queues.break_off)
+            project = f"{client.project.api}#{structure.project.project_id}"
             if (other := self._creation.elsewhere(job, project, step.record)) is not None:
                 return other
             if not self._creation.within_limit(job, step.record, limit):
                 return LimitReached(limit)
             first = _first_event(structure.events, step.event) if structure.longitudinal else None
-            line.client.create_record(step.record, structure.record_id_field, first, self._queues.break_off)
+            client.redcap.create_record(step.record, structure.record_id_field, first, self._queues.break_off)
         except RedcapError as error:
-            outcome = self.attribution.of_a_question(error.meaning, line, sent=unknown, alone=True)
+            outcome = self.attribution.of_a_question(error.meaning, client, sent=unknown, alone=True)
             if isinstance(outcome, Refused) and project:
                 self._ledger.unreserve(project, step.record)
-            return self._one_of_many(job, line, outcome)
+            return self._one_of_many(job, client, outcome)
         self.attribution.created(job.project)
         log.info("record_created", **about(job))
         return RecordCreated(step.record)
 
-    def probe(self, server: str, line: ProjectLine) -> None:
+    def probe(self, server: str, client: ProjectClient) -> None:
         """Ask a server whether it is well."""
         now = time.monotonic()
         try:
-            line.client.version(self._queues.break_off)
+            client.redcap.version(self._queues.break_off)
             well = True
             trouble = None
-            self.attribution.probed(line, None)
+            self.attribution.probed(client, None)
         except Stopped:
             well, trouble = False, None
             self._breakers.not_probed(server)
         except RedcapError as error:
-            self.attribution.probed(line, error.meaning)
+            self.attribution.probed(client, error.meaning)
             outcome = outcome_for(error.meaning, sent=False)
             # A server that refuses a token is a server that answers.
             well = error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED)
@@ -322,11 +324,11 @@ class Work:
         log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=error)
         return Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)
 
-    def _conclude(self, job: Job, outcome: Outcome | None, line: ProjectLine) -> None:
+    def _handle(self, job: Job, outcome: Outcome | None, client: ProjectClient) -> None:
         if outcome is None:
             return
         try:
-            self._conclusion.apply(job, outcome, line)
+            self._outcome_handler.apply(job, outcome, client)
         except TOLD:
             pass  # the host that has the folder now reads REDCap back, or this one does at its next start
         except Exception as error:

@@ -241,16 +241,15 @@ class CancelToken(threading.Event):
 class Hosts(Protocol):
     """This host among those that share the ledger."""
 
-    def begins(self, jobs: Sequence[Job]) -> None:
-        """Enter on this host's own disk which jobs are about to be sent, and whither. Raises OSError: nothing of them may be."""
+    def before_send(self, jobs: Sequence[Job]) -> None:
+        """Enter on this host's own disk which jobs are about to be sent, and where to. Raises OSError: then none may be sent."""
 
     def at_work_elsewhere(self) -> Collection[str]:
         """In which folders other hosts work now."""
 
 
 class NotEntered(Exception):  # noqa: N818 - a state of the disk more than an error
-    """What is about to be sent cannot be entered on this host's own disk, be it for a lack of room or a right: nothing of it is
-    sent meanwhile."""
+    """This host's own disk has no room or right to enter what is about to be sent: nothing of it is sent meanwhile."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror)

@@ -129,7 +129,7 @@ def writer_free(fd: int) -> Lease:
 
 
 def hold(fd: int) -> Lease:
-    """Ask the same; if it is free, whoever opens it for writing waits from now on until `fd` is closed. For a moment only."""
+    """Ask the same; if it is free, opening it for writing waits from now on until `fd` is closed. For a moment only."""
     try:
         # Should a writer come while the lease is held, the kernel signals us.
         # SIGIO would end the process; SIGURG is ignored unless somebody asks for it.

@@ -23,10 +23,10 @@ _LACKS = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_LINK = _LACKS | {errno.EPERM, errno.EMLINK, errno.EACCES}
 
 #: (source directory, source, destination directory, destination)
-Way = Callable[[int, str, int, str], None]
+RenameMethod = Callable[[int, str, int, str], None]
 
 
-class NoSuchWay(Exception):  # noqa: N818
+class NoSuchRenameMethod(Exception):  # noqa: N818
     """This file system lacks this way of renaming."""
 
 
@@ -35,12 +35,12 @@ _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 def by_renameat2(source_dir: int, source: str, target_dir: int, target: str) -> None:
     if _renameat2 is None:
-        raise NoSuchWay
+        raise NoSuchRenameMethod
     if _renameat2(source_dir, os.fsencode(source), target_dir, os.fsencode(target), _RENAME_NOREPLACE) == 0:
         return
     number = ctypes.get_errno()
     if number in _LACKS:
-        raise NoSuchWay
+        raise NoSuchRenameMethod
     raise OSError(number, os.strerror(number), source, None, target)
 
 
@@ -55,7 +55,7 @@ def by_link(source_dir: int, source: str, target_dir: int, target: str, stable_i
         os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
     except OSError as error:
         if error.errno in _NO_LINK:
-            raise NoSuchWay from None
+            raise NoSuchRenameMethod from None
         raise
     after = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     if os.path.samestat(before, after) if stable_inodes else _times(before) == _times(after):
@@ -75,19 +75,21 @@ def by_look(source_dir: int, source: str, target_dir: int, target: str) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), source, None, target)
 
 
-WAYS: tuple[Way, ...] = (by_renameat2, by_link, by_look)
-WAYS_WITHOUT_INODES: tuple[Way, ...] = (by_renameat2, by_link_told_by_times, by_look)
+RENAME_METHODS: tuple[RenameMethod, ...] = (by_renameat2, by_link, by_look)
+RENAME_METHODS_WITHOUT_INODES: tuple[RenameMethod, ...] = (by_renameat2, by_link_told_by_times, by_look)
 
 
-def rename_new(source_dir: int, source: str, target_dir: int, target: str, ways: Sequence[Way] = WAYS) -> None:
+def rename_new(
+    source_dir: int, source: str, target_dir: int, target: str, rename_methods: Sequence[RenameMethod] = RENAME_METHODS
+) -> None:
     """Rename `source` to `target`, which must not exist.
 
     Raises FileExistsError if it does, and OSError as rename(2) does (EXDEV across file systems).
     """
-    for way in ways:
+    for method in rename_methods:
         try:
-            way(source_dir, source, target_dir, target)
-        except NoSuchWay:
+            method(source_dir, source, target_dir, target)
+        except NoSuchRenameMethod:
             continue
         except FileExistsError:
             if _halfway(source_dir, source, target_dir, target):
@@ -122,7 +124,7 @@ class Root:
     #: Whether nobody else may work in it at this moment; asked right before anything is moved or removed.
     holds: Callable[[], bool] = staticmethod(lambda: True)
 
-    def __init__(self, path: Path, ways: Sequence[Way] | None = None, *, stable_inodes: bool = True) -> None:
+    def __init__(self, path: Path, rename_methods: Sequence[RenameMethod] | None = None, *, stable_inodes: bool = True) -> None:
         """Open `path`, which may be reached through links but must not itself be one. Raises OSError.
 
         `stable_inodes`: whether a file keeps its inode number for as long as it is there. Where it does not, size and mtime
@@ -131,15 +133,15 @@ class Root:
         self.fd = -1  # __del__ comes also after an open that failed
         self.path = path
         self.stable_inodes = stable_inodes
-        self._ways = ways
+        self._rename_methods = rename_methods
         self._kept = _Kept()
         self.fd = os.open(path, _DIRECTORY)
         self._status = os.fstat(self.fd)
 
     @property
-    def ways(self) -> Sequence[Way]:
+    def rename_methods(self) -> Sequence[RenameMethod]:
         """How to rename here."""
-        return self._ways or (WAYS if self.stable_inodes else WAYS_WITHOUT_INODES)
+        return self._rename_methods or (RENAME_METHODS if self.stable_inodes else RENAME_METHODS_WITHOUT_INODES)
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -138,7 +138,7 @@ def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
     directory_name = names.split(name)[0]
     with root.parent(name) as (directory, leaf):
         aside = names.aside(leaf)
-        rename_new(directory, leaf, directory, aside, root.ways)
+        rename_new(directory, leaf, directory, aside, root.rename_methods)
         try:
             fd, before = open_regular(directory, aside)
             try:
@@ -148,7 +148,7 @@ def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
             if right:
                 root.be_ours()
                 now = os.stat(aside, dir_fd=directory, follow_symlinks=False)
-                if _sight(now, root.stable_inodes) == _sight(before, root.stable_inodes):
+                if _fingerprint(now, root.stable_inodes) == _fingerprint(before, root.stable_inodes):
                     os.unlink(aside, dir_fd=directory)
                     return None
         except NotRegular:
@@ -176,13 +176,13 @@ def back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> str:
     """Move a file to where it was, past `holds`: it is another than was meant. Its name there. Raises OSError."""
     for candidate in names.candidates(leaf):
         with contextlib.suppress(FileExistsError):
-            rename_new(now_in, now, directory, candidate, root.ways)
+            rename_new(now_in, now, directory, candidate, root.rename_methods)
             fsync(directory, candidate)
             return candidate
     raise AssertionError("there is no end of names")
 
 
-def _sight(status: os.stat_result, stable_inodes: bool) -> tuple[int, ...]:
+def _fingerprint(status: os.stat_result, stable_inodes: bool) -> tuple[int, ...]:
     """What changes when somebody writes to a file, or puts another one in its place."""
     seen = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return (status.st_dev, status.st_ino, *seen) if stable_inodes else seen
@@ -193,13 +193,13 @@ _ATTEMPTS = 10
 _ANOTHER = "another host works in the folder by now, and has put another file there"
 
 
-class Crossing:
+class CrossDeviceMove:
     """How a file goes to another file system, and which one is meant. `sha256` (in hex) is what its bytes must be, if known."""
 
     def __init__(self, sha256: str | None = None) -> None:
         self.sha256 = sha256
 
-    def begins(self, temporary: str, final: str) -> None:
+    def before_copy(self, temporary: str, final: str) -> None:
         """Before anything is written: under which name the copy grows, and which one it is to have."""
 
     def is_it(self, status: os.stat_result, stable_inodes: bool) -> bool:
@@ -209,10 +209,10 @@ class Crossing:
 
 
 #: Nothing is known and nobody keeps a journal.
-PLAIN = Crossing()
+PLAIN = CrossDeviceMove()
 
 
-def move(root: Root, source: str, destination: str, crossing: Crossing = PLAIN, *, free: bool = False) -> str:
+def move(root: Root, source: str, destination: str, cross_device: CrossDeviceMove = PLAIN, *, free: bool = False) -> str:
     """Move a file to its destination, which is returned; `free`: else to the next name of `names.candidates` that is free.
 
     Directories are made as needed. Never replaces: raises FileExistsError if it is taken, else OSError: ESTALE if another host
@@ -222,7 +222,7 @@ def move(root: Root, source: str, destination: str, crossing: Crossing = PLAIN, 
     for attempt in range(_ATTEMPTS):
         try:
             # The first time without making directories: most often they are there, and for nothing they are not made.
-            return _once(root, source, destination, crossing, free=free, create=attempt > 0)
+            return _once(root, source, destination, cross_device, free=free, create=attempt > 0)
         except FileNotFoundError:
             # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
             root.lstat(source)
@@ -231,28 +231,30 @@ def move(root: Root, source: str, destination: str, crossing: Crossing = PLAIN, 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _once(root: Root, source: str, destination: str, crossing: Crossing, *, free: bool, create: bool) -> str:
+def _once(root: Root, source: str, destination: str, cross_device: CrossDeviceMove, *, free: bool, create: bool) -> str:
     directory, wanted = names.split(destination)
     with root.parent(source) as (source_dir, leaf), root.directory(directory, create) as target_dir:
         try:
-            taken = _rename(root, source_dir, leaf, target_dir, names.candidates(wanted) if free else (wanted,), crossing)
+            taken = _rename(root, source_dir, leaf, target_dir, names.candidates(wanted) if free else (wanted,), cross_device)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             candidates = names.candidates(wanted) if free else (wanted,)
-            taken = _across(root, source_dir, leaf, target_dir, directory, candidates, crossing)
+            taken = _across(root, source_dir, leaf, target_dir, directory, candidates, cross_device)
     return names.join(directory, taken)
 
 
-def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidates: Iterable[str], crossing: Crossing) -> str:
+def _rename(
+    root: Root, source_dir: int, source: str, target_dir: int, candidates: Iterable[str], cross_device: CrossDeviceMove
+) -> str:
     for candidate in candidates:
         try:
-            rename_new(source_dir, source, target_dir, candidate, root.ways)
+            rename_new(source_dir, source, target_dir, candidate, root.rename_methods)
         except FileExistsError as error:
             taken = error
         else:
-            with contextlib.suppress(FileNotFoundError):  # whoever works there now has moved it on
-                if not root.holds() and not crossing.is_it(
+            with contextlib.suppress(FileNotFoundError):  # another run that works there now has moved it on
+                if not root.holds() and not cross_device.is_it(
                     os.stat(candidate, dir_fd=target_dir, follow_symlinks=False), root.stable_inodes
                 ):
                     back(root, target_dir, candidate, source_dir, source)
@@ -262,7 +264,13 @@ def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidate
 
 
 def _across(
-    root: Root, source_dir: int, source: str, target_dir: int, directory: str, candidates: Iterable[str], crossing: Crossing
+    root: Root,
+    source_dir: int,
+    source: str,
+    target_dir: int,
+    directory: str,
+    candidates: Iterable[str],
+    cross_device: CrossDeviceMove,
 ) -> str:
     temporary = names.temporary()
     before: os.stat_result | None = None
@@ -271,14 +279,14 @@ def _across(
             taken = candidate
             if _exists(target_dir, candidate):
                 continue
-            crossing.begins(names.join(directory, temporary), names.join(directory, candidate))
+            cross_device.before_copy(names.join(directory, temporary), names.join(directory, candidate))
             if before is None:
-                _, before, sha256 = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)
-                if not root.holds() and not crossing.is_it(before, root.stable_inodes):
+                _, before, sha256 = copy_verified(source_dir, source, target_dir, temporary, cross_device.sha256)
+                if not root.holds() and not cross_device.is_it(before, root.stable_inodes):
                     raise OSError(errno.ESTALE, _ANOTHER, source)
             _must_be(source_dir, source, before, sha256)
             try:
-                rename_new(target_dir, temporary, target_dir, candidate, root.ways)
+                rename_new(target_dir, temporary, target_dir, candidate, root.rename_methods)
             except FileExistsError:
                 continue
             break
@@ -306,14 +314,14 @@ def remove_original(root: Root, directory: int, leaf: str, before: os.stat_resul
         if lease is Lease.WRITER or not still(fd, before, sha256):
             raise busy(leaf)
         if root.stable_inodes:  # a share without moves nothing that is open
-            rename_new(directory, leaf, directory, aside, root.ways)
+            rename_new(directory, leaf, directory, aside, root.rename_methods)
             if lease is Lease.FREE and not held(fd):
                 back(root, directory, aside, directory, leaf)
                 raise busy(leaf)
     finally:
         os.close(fd)
     if not root.stable_inodes:
-        rename_new(directory, leaf, directory, aside, root.ways)
+        rename_new(directory, leaf, directory, aside, root.rename_methods)
     if not unchanged(directory, aside, before, root.stable_inodes):
         back(root, directory, aside, directory, leaf)
         raise OSError(errno.ESTALE, _ANOTHER, leaf)
@@ -408,7 +416,7 @@ class Staged:
             if ours is not None and read_ours(fd, leaf, ours) is not None:
                 os.rename(self._leaf, leaf, src_dir_fd=self._directory, dst_dir_fd=fd)
             else:
-                rename_new(self._directory, self._leaf, fd, leaf, self._root.ways)
+                rename_new(self._directory, self._leaf, fd, leaf, self._root.rename_methods)
             self._placed = True
             fsync(fd, name)
 
@@ -444,7 +452,7 @@ class Tree(Root):
     # -- looking
 
     def exists(self, name: str) -> bool:
-        """Whether there is anything under that name, be it a link to nowhere."""
+        """Whether there is anything under that name, even a link to nowhere."""
         try:
             self.lstat(name)
         except FileNotFoundError:
@@ -471,10 +479,10 @@ class Tree(Root):
         self.be_ours()
         move(self, source, destination)
 
-    def move_free(self, source: str, destination: str, crossing: Crossing = PLAIN) -> str:
+    def move_free(self, source: str, destination: str, cross_device: CrossDeviceMove = PLAIN) -> str:
         """Like `move`, but to the first free name of `NAME.ext`, `NAME (2).ext`, `NAME (3).ext`…, which it returns."""
         self.be_ours()
-        return move(self, source, destination, crossing, free=True)
+        return move(self, source, destination, cross_device, free=True)
 
     def remove_empty(self, relative: str) -> None:
         """Remove the directory `relative` and those above it as far as they are empty, but never the topmost one."""

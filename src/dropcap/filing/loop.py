@@ -18,7 +18,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.regular import REMEDY
-from dropcap.files.tree import Crossing, Tree
+from dropcap.files.tree import CrossDeviceMove, Tree
 from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing, changed_since, is_file_of, same_times
 from dropcap.filing.preserve import DIRECTORY, Keep
 from dropcap.filing.why import FAILED, Failure, arrived_as, failure_of, forget_why, free_name
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Completion:
     """A job that is over but for its file's move. `entered`: the ledger knows already."""
 
     job: Job
@@ -49,9 +49,9 @@ def outcome_of(job: Job) -> Stored | Refused:
     return Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
 
 
-def as_entered(ending: Ending) -> Change:
+def as_entered(completion: Completion) -> Change:
     """What enters that the job is over, before its file is moved."""
-    outcome = ending.outcome
+    outcome = completion.outcome
     if isinstance(outcome, Stored):
         columns = {
             "result": outcome.result,
@@ -64,24 +64,24 @@ def as_entered(ending: Ending) -> Change:
             "message": None,
             "remedy": None,
         }
-        return Change(ending.job.id, State.STORED, outcome.result, columns)
+        return Change(completion.job.id, State.STORED, outcome.result, columns)
     told = {"reason": outcome.reason, "message": outcome.message, "remedy": outcome.remedy}
-    return Change(ending.job.id, State.REFUSED, outcome.reason, told)
+    return Change(completion.job.id, State.REFUSED, outcome.reason, told)
 
 
-def as_filed(ending: Ending, filed_as: str | None) -> Change:
+def as_filed(completion: Completion, filed_as: str | None) -> Change:
     """What enters where the file lies now; None: a person has taken it."""
-    if isinstance(ending.outcome, Stored):
+    if isinstance(completion.outcome, Stored):
         note = f"filed as {shown(filed_as)}" if filed_as else "its file was taken out of in_progress/ before it was filed"
-        return Change(ending.job.id, State.DONE, note, {"filed_as": filed_as})
+        return Change(completion.job.id, State.DONE, note, {"filed_as": filed_as})
     if filed_as is None:
-        return Change(ending.job.id, State.WITHDRAWN, "its file was taken out of in_progress/", {})
-    return Change(ending.job.id, State.FAILED, f"filed as {shown(filed_as)}", {"filed_as": filed_as})
+        return Change(completion.job.id, State.WITHDRAWN, "its file was taken out of in_progress/", {})
+    return Change(completion.job.id, State.FAILED, f"filed as {shown(filed_as)}", {"filed_as": filed_as})
 
 
-def log_end(ending: Ending, filed_as: str) -> None:
+def log_end(completion: Completion, filed_as: str) -> None:
     """One line for its end."""
-    job, outcome = ending.job, ending.outcome
+    job, outcome = completion.job, completion.outcome
     keys = about(job)
     keys["filed_as"] = shown(filed_as)
     keys["attempts"] = job.attempts
@@ -145,10 +145,10 @@ class DropFolder(Protocol):
         """Nothing more is filed here. Told by the filing thread."""
 
 
-class EndingCrossing(Crossing):
+class EndingCrossing(CrossDeviceMove):
     """How the file of an ending is copied, should it go to another file system: what was begun is found again after a crash."""
 
-    def __init__(self, ledger: Ledger, ending: Ending) -> None:
+    def __init__(self, ledger: Ledger, ending: Completion) -> None:
         super().__init__(ending.outcome.sha256 or None if isinstance(ending.outcome, Stored) else None)
         self._ledger = ledger
         self._job = ending.job
@@ -161,12 +161,12 @@ class EndingCrossing(Crossing):
 
 
 def finish_copies(
-    ledger: Ledger, filing: Filing, folder: str, batch: Sequence[Ending]
-) -> tuple[list[tuple[Ending, Filed | OSError]], list[Ending]]:
+    ledger: Ledger, filing: Filing, folder: str, batch: Sequence[Completion]
+) -> tuple[list[tuple[Completion, Filed | OSError]], list[Completion]]:
     """What came of those whose copy had been begun; and those that are still to be moved."""
     copies = ledger.query.copying(folder)
-    results: list[tuple[Ending, Filed | OSError]] = []
-    others: list[Ending] = []
+    results: list[tuple[Completion, Filed | OSError]] = []
+    others: list[Completion] = []
     for ending in batch:
         if ending.job.id not in copies:
             others.append(ending)
@@ -189,20 +189,20 @@ def finish_copies(
 _ON_THEIR_WAY = (IN_PROGRESS, DONE, DIRECTORY)
 
 
-def locate(filing: Filing, ending: Ending, now: datetime) -> str | None:
+def locate(filing: Filing, completion: Completion, now: datetime) -> str | None:
     """Where the file is, if an earlier run or a person has moved it."""
-    job = ending.job
-    final = "done" if isinstance(ending.outcome, Stored) else "failed"
+    job = completion.job
+    final = "done" if isinstance(completion.outcome, Stored) else "failed"
     within = ("in_progress", final)
-    sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else job.sha256
+    sha256 = completion.outcome.sha256 if isinstance(completion.outcome, Stored) else job.sha256
     since = datetime.fromtimestamp(job.changed_at, now.tzinfo).date()
     return filing.locate(job.inode, job.size, job.name, now.date(), sha256, within, job.mtime_ns, since)
 
 
-def renamed(tree: Tree, ending: Ending, site: DropFolder) -> str | None:
+def renamed(tree: Tree, completion: Completion, site: DropFolder) -> str | None:
     """The name that a person gave to a stored file in in_progress/ meanwhile, if it is one for the same target."""
-    job = ending.job
-    if not isinstance(ending.outcome, Stored) or job.key is None:
+    job = completion.job
+    if not isinstance(completion.outcome, Stored) or job.key is None:
         return None
     by_inode = job.inode != 0 and tree.stable_inodes
     found = [name.partition("/")[2] for name in _files_of(job, tree, IN_PROGRESS)]
@@ -246,7 +246,7 @@ LEDGER_LOOK = 1.0
 
 
 class Filer:
-    """Files the endings of one folder, in batches: ledger, moves, ledger."""
+    """Files the completions of one folder, in batches: ledger, moves, ledger."""
 
     def __init__(self, site: DropFolder, ledger: Ledger, keep: Keep, contact: str, after: Filer | None = None) -> None:
         """`keep` is where copies of what REDCap holds go. `after` worked in the same directory before and is to end: this one
@@ -261,8 +261,8 @@ class Filer:
         self._let_go = False
         self._ledger = ledger
         self._changed = threading.Condition()
-        self._pending: list[Ending] = []
-        self._again: list[Ending] = []  # could not be moved; tried again
+        self._pending: list[Completion] = []
+        self._again: list[Completion] = []  # could not be moved; tried again
         self._tries = 0
         self._told = ""
         self._stopping = False
@@ -275,7 +275,7 @@ class Filer:
         self._over = False  # it takes nothing more: what comes late goes to its successor
         self._thread = threading.Thread(target=self._run, name=f"filing {self._name}", daemon=True)
 
-    def lent(self) -> tuple[Tree, Filing] | None:
+    def borrowed(self) -> tuple[Tree, Filing] | None:
         """The folder itself and its filing, or None while it is away. Touches no file system."""
         tree = self._site.tree()
         with self._opening:
@@ -307,19 +307,19 @@ class Filer:
         for number in jobs:
             job = self._ledger.query.job(number)
             if job is not None and job.state in (State.STORED, State.REFUSED) and number not in self._found_at_start:
-                self.put(Ending(job, outcome_of(job), entered=True))
+                self.put(Completion(job, outcome_of(job), entered=True))
 
-    def put(self, ending: Ending) -> None:
+    def put(self, completion: Completion) -> None:
         """Hand over a job that is over."""
         with self._changed:
             over, successor = self._over, self._successor
             if not over:
-                self._pending.append(ending)
+                self._pending.append(completion)
                 self._changed.notify()
         if over and successor is not None:
-            successor.put(ending)
+            successor.put(completion)
         elif over:  # another host may have it, or this one again
-            self._site.ended([ending.job], False)
+            self._site.ended([completion.job], False)
 
     def retire(self, successor: Filer) -> None:
         """End after the batch in hand, and leave the rest to `successor`. Waits for nothing."""
@@ -332,8 +332,8 @@ class Filer:
         no other folder's files waiting."""
         with self._changed:
             hangs = self._moving_since is not None and now - self._moving_since > HANGS
-            late = [ending for ending in self._pending if hangs and not ending.entered]
-            self._pending = [ending for ending in self._pending if ending not in late] if late else self._pending
+            late = [completion for completion in self._pending if hangs and not completion.entered]
+            self._pending = [completion for completion in self._pending if completion not in late] if late else self._pending
         if late:
             entered = self._entered(late)
             with self._changed:
@@ -368,13 +368,13 @@ class Filer:
         """What the ledger does not know of goes to the successor, which finds the rest there."""
         with self._changed:
             self._over = True
-            left = [ending for ending in self._pending + self._again if not ending.entered]
+            left = [completion for completion in self._pending + self._again if not completion.entered]
             self._pending, self._again = [], []
         if self._successor is not None:
-            for ending in left:
-                self._successor.put(ending)
+            for completion in left:
+                self._successor.put(completion)
         elif left:  # another host may have them, or this one again
-            self._site.ended([ending.job for ending in left], False)
+            self._site.ended([completion.job for completion in left], False)
 
     def _begin(self) -> None:
         if self._after is not None:
@@ -383,7 +383,7 @@ class Filer:
             self._after = None
         for job in self._unfiled():
             self._found_at_start.add(job.id)
-            self.put(Ending(job, outcome_of(job), entered=True))
+            self.put(Completion(job, outcome_of(job), entered=True))
         self._begun = True
 
     def _unfiled(self) -> list[Job]:
@@ -437,13 +437,13 @@ class Filer:
                 next_page = time.monotonic() + self._page()
         self._clean()
 
-    def _file_or_keep(self, batch: list[Ending]) -> None:
+    def _file_or_keep(self, batch: list[Completion]) -> None:
         try:
             batch = self._entered(batch)
             self._moving_since = time.monotonic()
             self._file(batch)
         except LeaseLost:  # the host that works there now files them
-            self._site.ended([ending.job for ending in batch], False)
+            self._site.ended([completion.job for completion in batch], False)
         except TOLD:
             with self._changed:
                 self._again += batch
@@ -458,11 +458,11 @@ class Filer:
 
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
-        lent = self.lent()
-        if lent is not None and (self._cleaned is None or self._cleaned() is not lent[1]):
-            self._cleaned = weakref.ref(lent[1])
+        borrowed = self.borrowed()
+        if borrowed is not None and (self._cleaned is None or self._cleaned() is not borrowed[1]):
+            self._cleaned = weakref.ref(borrowed[1])
             with contextlib.suppress(OSError):
-                lent[1].clean()
+                borrowed[1].clean()
 
     def _page(self) -> float:
         try:
@@ -473,108 +473,108 @@ class Filer:
             log.error("internal_error", folder=self._name, where="page", error=f"{type(error).__name__}: {error}")
             return 60.0
 
-    def _file(self, batch: list[Ending]) -> None:
-        lent = self.lent()
-        if lent is None:
+    def _file(self, batch: list[Completion]) -> None:
+        borrowed = self.borrowed()
+        if borrowed is None:
             self._put_off(batch, "the folder is away")
             return
         self._clean()
         now = datetime.now().astimezone()
-        tree, filing = lent
-        over: list[tuple[Ending, str | None]] = []  # with where its file lies now
-        put_off: list[Ending] = []
+        tree, filing = borrowed
+        over: list[tuple[Completion, str | None]] = []  # with where its file lies now
+        put_off: list[Completion] = []
         trouble = "the file is being moved"
         with tree.batch():
             results = self._move(batch, tree, filing, now)
-        for ending, result in results:
+        for completion, result in results:
             if isinstance(result, Filed):
-                over.append((ending, result.name))
+                over.append((completion, result.name))
             elif result is None:
-                over.append((ending, None))
+                over.append((completion, None))
             elif isinstance(result, FileNotFoundError):
-                found = self._look_for(ending, tree, filing, now)
-                if isinstance(found, Ending):
+                found = self._look_for(completion, tree, filing, now)
+                if isinstance(found, Completion):
                     put_off.append(found)
                 else:
-                    over.append((ending, found))
+                    over.append((completion, found))
             else:
-                put_off.append(ending)
+                put_off.append(completion)
                 trouble = _said(result)
-        self._ledger.change([as_filed(ending, name) for ending, name in over])
+        self._ledger.change([as_filed(completion, name) for completion, name in over])
         if put_off:
             self._put_off(put_off, trouble)
         elif self._told:
             log.info("resumed", scope=Scope.FOLDER, folder=self._name, reason=Reason.FILING)
             self._told, self._tries = "", 0
-        for ending, name in over:
-            log_end(ending, name or "")
+        for completion, name in over:
+            log_end(completion, name or "")
         if over:
-            self._site.ended([ending.job for ending, _ in over], True)
-            self._site.filed([ending.job.name for ending, _ in over])
+            self._site.ended([completion.job for completion, _ in over], True)
+            self._site.filed([completion.job.name for completion, _ in over])
         if not all(name for _, name in over):
             self._site.missing()
 
     def _move(
-        self, batch: list[Ending], tree: Tree, filing: Filing, now: datetime
-    ) -> list[tuple[Ending, Filed | OSError | None]]:
+        self, batch: list[Completion], tree: Tree, filing: Filing, now: datetime
+    ) -> list[tuple[Completion, Filed | OSError | None]]:
         """What came of each move; None: what was sent is gone, and another file lies there."""
         copied, batch = finish_copies(self._ledger, filing, self._name, batch)
-        for ending, came in copied:
-            if isinstance(came, Filed) and isinstance(ending.outcome, Refused):
-                filing.explain(came.name, self._failure(ending, filing, tree, now))
-        results: list[tuple[Ending, Filed | OSError | None]] = [*copied]
-        stored: list[Ending] = []
-        for ending in batch:
-            if isinstance(ending.outcome, Stored):
+        for completion, came in copied:
+            if isinstance(came, Filed) and isinstance(completion.outcome, Refused):
+                filing.explain(came.name, self._failure(completion, filing, tree, now))
+        results: list[tuple[Completion, Filed | OSError | None]] = [*copied]
+        stored: list[Completion] = []
+        for completion in batch:
+            if isinstance(completion.outcome, Stored):
                 try:
-                    if changed_since(tree, f"{IN_PROGRESS}/{ending.job.name}", ending.job, ending.outcome):
-                        results.append((ending, None))  # another file to intake: nothing of it has been sent
+                    if changed_since(tree, f"{IN_PROGRESS}/{completion.job.name}", completion.job, completion.outcome):
+                        results.append((completion, None))  # another file to intake: nothing of it has been sent
                     else:
-                        stored.append(ending)
+                        stored.append(completion)
                 except OSError as error:
-                    results.append((ending, error))
-        refused = [ending for ending in batch if isinstance(ending.outcome, Refused)]
-        crossings = {ending.job.name: EndingCrossing(self._ledger, ending) for ending in batch}
+                    results.append((completion, error))
+        refused = [completion for completion in batch if isinstance(completion.outcome, Refused)]
+        cross_device_moves = {completion.job.name: EndingCrossing(self._ledger, completion) for completion in batch}
         if stored:
-            results += zip(stored, filing.to_done([one.job.name for one in stored], now.date(), crossings), strict=True)
+            results += zip(stored, filing.to_done([one.job.name for one in stored], now.date(), cross_device_moves), strict=True)
         if refused:
             failures = [self._failure(one, filing, tree, now) for one in refused]
-            results += zip(refused, filing.to_failed(failures, crossings), strict=True)
+            results += zip(refused, filing.to_failed(failures, cross_device_moves), strict=True)
         return results
 
-    def _failure(self, ending: Ending, filing: Filing, tree: Tree, now: datetime, lies_in: str = "") -> Failure:
+    def _failure(self, completion: Completion, filing: Filing, tree: Tree, now: datetime, lies_in: str = "") -> Failure:
         """What the text beside a refused file says."""
-        job, outcome = ending.job, ending.outcome
+        job, outcome = completion.job, completion.outcome
         assert isinstance(outcome, Refused)
         file = lies_in or f"{IN_PROGRESS}/{job.name}"
         return failure_of(job, outcome, now, filing.folder, self._ledger.query, tree, file)
 
-    def _look_for(self, ending: Ending, tree: Tree, filing: Filing, now: datetime) -> str | Ending | None:
+    def _look_for(self, completion: Completion, tree: Tree, filing: Filing, now: datetime) -> str | Completion | None:
         """Where a file lies that is not where it should be, None if nowhere; as an `Ending`, what is to be tried again."""
-        found = locate(filing, ending, now)
+        found = locate(filing, completion, now)
         if found is not None and found.startswith(f"{IN_PROGRESS}/"):
-            return ending
-        if found is None and (name := renamed(tree, ending, self._site)):
-            return replace(ending, job=replace(ending.job, name=name))
-        if found is not None and isinstance(ending.outcome, Refused):
-            filing.explain(found, self._failure(ending, filing, tree, now, found))
-        elif isinstance(ending.outcome, Refused):
-            return arrived(tree, ending.job)
+            return completion
+        if found is None and (name := renamed(tree, completion, self._site)):
+            return replace(completion, job=replace(completion.job, name=name))
+        if found is not None and isinstance(completion.outcome, Refused):
+            filing.explain(found, self._failure(completion, filing, tree, now, found))
+        elif isinstance(completion.outcome, Refused):
+            return arrived(tree, completion.job)
         return found
 
-    def _entered(self, batch: list[Ending]) -> list[Ending]:
+    def _entered(self, batch: list[Completion]) -> list[Completion]:
         """Those whose end the ledger knows now. It does not take one that a person has taken away or renamed meanwhile."""
-        fresh = [ending for ending in batch if not ending.entered]
-        taken = self._ledger.change([as_entered(ending) for ending in fresh])
+        fresh = [completion for completion in batch if not completion.entered]
+        taken = self._ledger.change([as_entered(completion) for completion in fresh])
         # What goes to the same place need not wait until these are moved.
-        self._site.ended([ending.job for ending in fresh if ending.job.id in taken], True)
-        if others := [ending.job for ending in fresh if ending.job.id not in taken]:
+        self._site.ended([completion.job for completion in fresh if completion.job.id in taken], True)
+        if others := [completion.job for completion in fresh if completion.job.id not in taken]:
             self._site.ended(others, False)
-        return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
+        return [replace(completion, entered=True) for completion in batch if completion.entered or completion.job.id in taken]
 
-    def _put_off(self, endings: list[Ending], why: str) -> None:
+    def _put_off(self, completions: list[Completion], why: str) -> None:
         with self._changed:
-            self._again += endings
+            self._again += completions
             self._tries += 1
         if why != self._told:
             self._told = why
@@ -583,7 +583,7 @@ class Filer:
                 scope=Scope.FOLDER,
                 folder=self._name,
                 reason=Reason.FILING,
-                message=f"{_files(len(endings))} in in_progress/ for now: {why}",
+                message=f"{_files(len(completions))} in in_progress/ for now: {why}",
             )
 
 

@@ -19,7 +19,7 @@ from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.regular import fsync
-from dropcap.files.tree import PLAIN, Crossing, Staged, Tree, remove_original, sha256, sha256_of
+from dropcap.files.tree import PLAIN, CrossDeviceMove, Staged, Tree, remove_original, sha256, sha256_of
 from dropcap.filing.preserve import DIRECTORY, Keep
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
 from dropcap.ledger.job import Job, Stored
@@ -93,7 +93,7 @@ IN_PROGRESS = "in_progress"
 DONE = "done"
 FAILED = "failed"
 
-_NO_CROSSINGS: Mapping[str, Crossing] = MappingProxyType({})
+_NO_CROSS_DEVICE_MOVES: Mapping[str, CrossDeviceMove] = MappingProxyType({})
 
 _log = structlog.get_logger()
 
@@ -120,21 +120,23 @@ class Filing:
         self._group = self._group_id()
 
     def to_done(
-        self, files: Sequence[str], day: date, crossings: Mapping[str, Crossing] = _NO_CROSSINGS
+        self, files: Sequence[str], day: date, cross_device_moves: Mapping[str, CrossDeviceMove] = _NO_CROSS_DEVICE_MOVES
     ) -> list[Filed | OSError]:
-        """Move `in_progress/NAME` to `done/DAY/NAME` for each name, durably. `crossings`: how to copy, by name.
+        """Move `in_progress/NAME` to `done/DAY/NAME` for each name, durably. `cross_device_moves`: how to copy, by name.
 
         In the place of each name stands what came of it. After an error the file lies whole where it was, or has arrived
         and only its durability is in doubt (a failed fsync): `locate` tells.
         """
-        return self._file_all(files, crossings, day)
+        return self._file_all(files, cross_device_moves, day)
 
-    def to_failed(self, failures: Sequence[Failure], crossings: Mapping[str, Crossing] = _NO_CROSSINGS) -> list[Filed | OSError]:
+    def to_failed(
+        self, failures: Sequence[Failure], cross_device_moves: Mapping[str, CrossDeviceMove] = _NO_CROSS_DEVICE_MOVES
+    ) -> list[Filed | OSError]:
         """Move `in_progress/NAME` to `failed/NAME` for each failure, with a why.txt beside it. Errors as in `to_done`."""
-        return self._file_all(failures, crossings)
+        return self._file_all(failures, cross_device_moves)
 
     def finish_copy(self, name: str, temporary: str, final: str, sha256: str | None) -> bool:
-        """Whether `in_progress/NAME` has arrived as `final` by a copy that was cut off; see `crossing.finish`. Raises OSError."""
+        """Whether `in_progress/NAME` has arrived as `final` by a copy that was cut off; see `finish`. Raises OSError."""
         arrived = finish(self._tree, names.join(IN_PROGRESS, name), temporary, final, sha256)
         if arrived:
             self._dress(final)
@@ -200,7 +202,7 @@ class Filing:
     # -- moving
 
     def _file_all(
-        self, items: Sequence[str] | Sequence[Failure], crossings: Mapping[str, Crossing], day: date | None = None
+        self, items: Sequence[str] | Sequence[Failure], cross_device_moves: Mapping[str, CrossDeviceMove], day: date | None = None
     ) -> list[Filed | OSError]:
         """Move each to failed/, or to done/ of the `day`; the fsyncs follow for all of them together."""
         results: list[Filed | OSError] = []
@@ -208,12 +210,12 @@ class Filing:
         arrived: dict[str, list[int]] = {}  # directory -> places in `results`
         for item in items:
             name = item.name if isinstance(item, Failure) else item
-            source, crossing = names.join(IN_PROGRESS, name), crossings.get(name, PLAIN)
+            source, cross_device = names.join(IN_PROGRESS, name), cross_device_moves.get(name, PLAIN)
             try:
                 if isinstance(item, Failure):
-                    filed = self._fail(item, source, crossing)
+                    filed = self._fail(item, source, cross_device)
                 else:
-                    filed = Filed(self._tree.move_free(source, f"{DONE}/{day}/{name}", crossing))
+                    filed = Filed(self._tree.move_free(source, f"{DONE}/{day}/{name}", cross_device))
                     self._dress(filed.name)
             except OSError as error:
                 results.append(_in_words(error))
@@ -234,12 +236,12 @@ class Filing:
             self._tree.remove_empty(source)
         return results
 
-    def _fail(self, failure: Failure, source: str, crossing: Crossing) -> Filed:
+    def _fail(self, failure: Failure, source: str, cross_device: CrossDeviceMove) -> Filed:
         with self._tree.stage(FAILED, self.folder.mode) as text:
             # The text is on the disk before the file moves: a full disk leaves the file where it is. The file moves
             # before the text appears: only then is the name known beside which it belongs.
             self._write(text, failure)
-            filed = self._tree.move_free(source, names.join(FAILED, failure.name), crossing)
+            filed = self._tree.move_free(source, names.join(FAILED, failure.name), cross_device)
             try:
                 why = self._place_why(text, filed)
             except OSError:

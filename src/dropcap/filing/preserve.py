@@ -23,7 +23,7 @@ from dropcap.files import names
 from dropcap.files.regular import fsync
 from dropcap.files.tree import NotRegular, Staged, Tree, put_all_back, sha256
 from dropcap.reasons import Reason
-from dropcap.threads import Hand
+from dropcap.threads import SerialExecutor
 
 _ANYBODY = 0o077
 
@@ -256,7 +256,7 @@ class Keep:
         self._state_dir = state_dir
         self._exposed = exposed
         self._make_above = make_above
-        self._hand = Hand(f"copies {path.name}")
+        self._executor = SerialExecutor(f"copies {path.name}")
         self._tree: PrivateTree | None = None
         self._index: Index | None = None
         self._looked = -_LOOKED
@@ -267,7 +267,7 @@ class Keep:
         """Who could get at the copies, and what to do, for the start of the folder; None if nobody can, or if that cannot be
         found out now: then what needs a copy waits."""
         try:
-            self._hand.do(_AT_START, self._open)
+            self._executor.run(_AT_START, self._open)
         except _NotPrivate as error:
             return f"copies of what REDCap held would not be safe in {shown(str(self.path))}: {error}; {_PRIVATE}"
         except OSError:
@@ -277,7 +277,7 @@ class Keep:
     def clean(self) -> None:
         """Remove what a crash left half written, if the place is to be had."""
         with contextlib.suppress(OSError, _NotPrivate):
-            self._hand.do(_PATIENCE, self._clean)
+            self._executor.run(_PATIENCE, self._clean)
 
     def let_go(self) -> None:
         """Another one works in this place from now on: the directory is closed. Waits for nothing."""
@@ -302,13 +302,13 @@ class Keep:
         """What `act`, which reads or writes so many bytes, makes of the place and of what it is given. Raises NoCopy in place of
         OSError."""
         try:
-            return self._hand.do(_PATIENCE + size / _SLOWEST, lambda: act(self._opened(), *given))
+            return self._executor.run(_PATIENCE + size / _SLOWEST, lambda: act(self._opened(), *given))
         except (OSError, _NotPrivate) as error:
             raise self._in_words(error) from error
 
     def later(self, act: Callable[[], object]) -> None:
         """Tidy up, after whatever is being done in the place."""
-        self._hand.begin(_PATIENCE, act)
+        self._executor.submit(_PATIENCE, act)
 
     def room(self, tree: PrivateTree, size: int) -> None:
         """Make sure that `size` more bytes leave free what is to stay free. Raises OSError (ENOSPC)."""
@@ -336,7 +336,7 @@ class Keep:
             Reason.NO_COPY, f"no copy of what REDCap holds can be kept ({said})", f"check {path}; dropcap goes on by itself"
         )
 
-    # -- by the hand's thread alone
+    # -- in the executor's thread only
 
     def _clean(self) -> None:
         if self.path.is_dir():

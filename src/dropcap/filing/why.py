@@ -179,7 +179,7 @@ def file_beside(text: str, leaves: Iterable[str]) -> str | None:
 
 
 def is_text(leaf: str) -> bool:
-    """Whether it is the name of a text about a file, whoever wrote it."""
+    """Whether it is the name of a text about a file, by dropcap or not."""
     return _ENDING.search(leaf) is not None
 
 

@@ -149,8 +149,9 @@ class _Pulse:
     moved: bool
 
 
-class Sightings:
-    """The looks of one host, `me`. Times are those of `grip.boot_time`; `lease` and `look_every` are in seconds. For one thread.
+class Membership:
+    """The looks of one host, `me`. Times are those of `heartbeat.boot_time`; `lease` and `look_every` are in seconds. For one
+    thread.
 
     A look may come early, after one of its own acts. It does not count for the patience with others, who are not asked to hurry.
     """
@@ -181,7 +182,9 @@ class Sightings:
         self._missed = {folder: until for folder, until in self._missed.items() if now < until and folder not in mine}
         return frozenset(away) | foreign | (set(folders) - mine if self._missed else set())
 
-    def judge(self, look: HostsLook, folders: Collection[str], lacking: Collection[str], asked: float, answered: float) -> Moves:
+    def next_moves(
+        self, look: HostsLook, folders: Collection[str], lacking: Collection[str], asked: float, answered: float
+    ) -> Moves:
         """What to do after a look that was asked for and answered at these times. `lacking`: as that tells."""
         if asked - self._answered > self._lease / 2:
             # Whoever could not beat either while the database was away has the time to do so.
@@ -239,11 +242,11 @@ def boot_time() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Grip:
+class LeaseHandle:
     """The lease of one folder as its holder knows it. Read by any thread: a field is replaced whole, there is no lock.
 
     Past `trusted_until` (`boot_time`) nothing is claimed, renamed or sent: somebody else may have taken the folder by then. A
-    later beat may still find that nobody has. Once `lost`, it stays lost: whoever gets the folder again has a new grip.
+    later beat may still find that nobody has. Once `lost`, it stays lost: whoever gets the folder again has a new handle.
     """
 
     def __init__(self, folder: str, fence: int, trusted_until: float) -> None:
@@ -253,13 +256,13 @@ class Grip:
         self.lost = False
 
     @classmethod
-    def taken(cls, folder: str, fence: int, asked: float, lease: float) -> Grip:
+    def taken(cls, folder: str, fence: int, asked: float, lease: float) -> LeaseHandle:
         """A lease of `lease` seconds that was asked for at `asked` (`boot_time`, from before the request)."""
         return cls(folder, fence, trusted_until(asked, lease))
 
     @classmethod
-    def alone(cls, folder: str) -> Grip:
-        """The grip of a host that shares its ledger with nobody: it always holds."""
+    def alone(cls, folder: str) -> LeaseHandle:
+        """The handle of a host that shares its ledger with nobody: it always holds."""
         return cls(folder, 0, math.inf)
 
     def holds(self) -> bool:
@@ -292,16 +295,16 @@ _TRY_EVERY = 1.0
 
 
 class Holder(Protocol):
-    """Who works by leases; told in the heart's thread. Each method returns at once, and raises nothing."""
+    """Who works by leases; told in the heartbeat's thread. Each method returns at once, and raises nothing."""
 
-    def lost(self, grip: Grip) -> None:
+    def lost(self, handle: LeaseHandle) -> None:
         """A folder has been lost to another host; told once."""
 
     def may_take(self, folder: str, beat: int | None) -> None:
         """A folder is this host's to take, by `leases.take` with this beat; told at each look for as long as it is true."""
 
-    def must_release(self, grip: Grip) -> None:
-        """Another host is to have a folder: retire its channel, then `Heart.release`; told at each look as well."""
+    def must_release(self, handle: LeaseHandle) -> None:
+        """Another host is to have a folder: retire its channel, then `Heartbeat.release`; told at each look as well."""
 
     def answers(self, why: str) -> None:
         """The database answers (empty), or does not the second time in a row, and why."""
@@ -316,7 +319,7 @@ class Others:
     trouble: str = ""
 
 
-class Heart:
+class Heartbeat:
     """Beats and looks by a connection of its own, whatever becomes of it. No method waits for the database but `stop`."""
 
     def __init__(
@@ -335,12 +338,12 @@ class Heart:
         self._holder = holder
         self._lease = lease
         self._look_every = look_every
-        self._sightings = Sightings(me.id, lease, look_every)
+        self._membership = Membership(me.id, lease, look_every)
         self._lock = threading.Lock()  # the four below
         self._folders = frozenset(folders)
         self._away = me.lacks
-        self._grips: dict[str, Grip] = {}
-        self._releasing: list[Grip] = []
+        self._handles: dict[str, LeaseHandle] = {}
+        self._releasing: list[LeaseHandle] = []
         self._told_lacking: frozenset[str] | None = None
         self._known = False
         self._next_beat = self._next_look = 0.0
@@ -368,33 +371,33 @@ class Heart:
             self._thread.join(within)
 
     def is_alive(self) -> bool:
-        """Whether its thread runs: without it all grips end by themselves."""
+        """Whether its thread runs: without it all handles end by themselves."""
         return self._thread.is_alive()
 
-    def took(self, folder: str, fence: int, asked: float) -> Grip:
+    def took(self, folder: str, fence: int, asked: float) -> LeaseHandle:
         """A folder was taken, which is committed; `asked` is `boot_time` from before that. It is beaten for from now on."""
-        grip = Grip.taken(folder, fence, asked, self._lease)
+        handle = LeaseHandle.taken(folder, fence, asked, self._lease)
         with self._lock:
-            self._grips[folder] = grip
+            self._handles[folder] = handle
             self._away -= {folder}
-        return grip
+        return handle
 
-    def release(self, grip: Grip) -> None:
+    def release(self, handle: LeaseHandle) -> None:
         """Hand a folder back, in which nothing is under way any more; as soon as the database answers."""
-        grip.lose()
+        handle.lose()
         with self._lock:
-            if self._grips.get(grip.folder) is grip:
-                del self._grips[grip.folder]
-            self._releasing.append(grip)
+            if self._handles.get(handle.folder) is handle:
+                del self._handles[handle.folder]
+            self._releasing.append(handle)
         self._woken.set()
 
-    def let_lapse(self, grip: Grip) -> None:
+    def let_lapse(self, handle: LeaseHandle) -> None:
         """Something hangs in a folder that is to be handed over: it is beaten for no more. By the end of its lease nothing that
-        looks at its grip has done anything there for a third of it."""
-        grip.lose()
+        looks at its handle has done anything there for a third of it."""
+        handle.lose()
         with self._lock:
-            if self._grips.get(grip.folder) is grip:
-                del self._grips[grip.folder]
+            if self._handles.get(handle.folder) is handle:
+                del self._handles[handle.folder]
 
     def away(self, folders: Collection[str]) -> None:
         """These folders, and no others, are away for this host now, or must not be taken by it for another reason."""
@@ -442,27 +445,27 @@ class Heart:
 
     def _beat(self) -> None:
         with self._lock:
-            grips = dict(self._grips)
+            handles = dict(self._handles)
         asked = boot_time()
-        fences = {folder: grip.fence for folder, grip in grips.items()}
+        fences = {folder: handle.fence for folder, handle in handles.items()}
         with self._wire.asking() as connection:
             renewed = leases.beat(connection, self._me.id, fences, self._lease)
         if renewed is None:  # a fail-over has lost our row: the leases are looked at with the next beat, at once
             self._known = False
             return
         self._next_beat = asked + self._lease / BEATS
-        for folder, grip in grips.items():
+        for folder, handle in handles.items():
             if folder in renewed:
-                grip.renew(trusted_until(asked, self._lease))
-            elif not grip.lost:
-                self._lose(grip)
+                handle.renew(trusted_until(asked, self._lease))
+            elif not handle.lost:
+                self._lose(handle)
 
-    def _lose(self, grip: Grip) -> None:
-        grip.lose()
+    def _lose(self, handle: LeaseHandle) -> None:
+        handle.lose()
         with self._lock:
-            if self._grips.get(grip.folder) is grip:
-                del self._grips[grip.folder]
-        self._holder.lost(grip)
+            if self._handles.get(handle.folder) is handle:
+                del self._handles[handle.folder]
+        self._holder.lost(handle)
 
     def _look(self) -> None:
         asked = boot_time()
@@ -472,8 +475,8 @@ class Heart:
         self._failed = 0
         self._holder.answers("")
         with self._lock:
-            folders, away, grips = self._folders, self._away, dict(self._grips)
-        lacks = self._sightings.lacking(look, folders, away, asked)
+            folders, away, handles = self._folders, self._away, dict(self._handles)
+        lacks = self._membership.lacking(look, folders, away, asked)
         if self._ending:
             lacks = frozenset({*lacks, *folders, *(row.folder for row in look.leases)})
         if lacks != self._told_lacking:
@@ -484,22 +487,22 @@ class Heart:
         self.others = Others(look, answered)
         if self._ending:  # who hands over all that it has takes its time about nothing else
             return
-        moves = self._sightings.judge(look, folders, lacks, asked, answered)
+        moves = self._membership.next_moves(look, folders, lacks, asked, answered)
         for folder in moves.take:
-            if folder not in grips:
-                self._holder.may_take(folder, self._sightings.beat_of(folder))
+            if folder not in handles:
+                self._holder.may_take(folder, self._membership.beat_of(folder))
         for folder in moves.release:
-            if folder in grips:
-                self._holder.must_release(grips[folder])
+            if folder in handles:
+                self._holder.must_release(handles[folder])
 
     def _release_all(self) -> None:
         while self._releasing:
             with self._lock:
-                grip = self._releasing[0]
+                handle = self._releasing[0]
             with self._wire.asking() as connection:
-                leases.release(connection, grip.folder, self._me.id, grip.fence)
+                leases.release(connection, handle.folder, self._me.id, handle.fence)
             with self._lock:
-                self._releasing.remove(grip)
+                self._releasing.remove(handle)
             self._next_look = 0.0
 
     def _in_trouble(self, why: str) -> None:

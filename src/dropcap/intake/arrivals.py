@@ -42,7 +42,7 @@ BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Fingerprint:
     """What changes when a file changes. Times are in nanoseconds since 1970 by the clock of the file system.
 
     `inode` is 0 where inode numbers are not to be relied on.
@@ -54,7 +54,7 @@ class Sight:
     inode: int
 
     @classmethod
-    def of(cls, stat: os.stat_result, stable_inodes: bool = True) -> Sight:
+    def of(cls, stat: os.stat_result, stable_inodes: bool = True) -> Fingerprint:
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino if stable_inodes else 0)
 
     def shows(self, stat: os.stat_result, stable_inodes: bool = True) -> bool:
@@ -66,32 +66,32 @@ class Sight:
             and (not stable_inodes or self.inode == stat.st_ino)
         )
 
-    def same_bytes(self, other: Sight) -> bool:
+    def same_bytes(self, other: Fingerprint) -> bool:
         """Equal but for the ctime, which a rename changes as well."""
         return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """A file as last seen. `since` is the monotonic time (seconds) at which it was first seen just so."""
 
-    sight: Sight
+    fingerprint: Fingerprint
     since: float
     first: float  # when it was first seen at all
     rested: float = 0.0  # seconds since its last change, by its times, when it was first seen just so
 
     @classmethod
-    def again(cls, before: Seen | None, sight: Sight, now: float, wall_ns: int) -> Seen:
+    def again(cls, before: Observation | None, fingerprint: Fingerprint, now: float, wall_ns: int) -> Observation:
         """The file was looked at, after `before`. `now` and `wall_ns` are the monotonic and the wall clock at that moment.
 
         The wall clock is asked only now: it may be set while the file rests.
         """
-        if before is not None and before.sight == sight:
+        if before is not None and before.fingerprint == fingerprint:
             return before
-        age = max(0, wall_ns - max(sight.mtime_ns, sight.ctime_ns)) / 1e9  # times in the future prove nothing
+        age = max(0, wall_ns - max(fingerprint.mtime_ns, fingerprint.ctime_ns)) / 1e9  # times in the future prove nothing
         if before is None:
-            return cls(sight, now, now, age)
-        return cls(sight, now, before.first, min(age, now - before.since))  # it was another one then
+            return cls(fingerprint, now, now, age)
+        return cls(fingerprint, now, before.first, min(age, now - before.since))  # it was another one then
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +107,27 @@ class RestTime:
         return replace(self, closed=max(self.closed, self.quiet))
 
 
-def settled_at(seen: Seen, pace: RestTime, lease: Lease) -> float:
+def settled_at(seen: Observation, pace: RestTime, lease: Lease) -> float:
     """The monotonic time from which the file counts as settled if nothing changes; `math.inf` while somebody writes."""
     if lease is Lease.WRITER:
         return math.inf
     if not pace.local or lease is Lease.UNKNOWN:
         return seen.since + max(pace.quiet, BETWEEN_LOOKS)
-    rest = pace.closed if seen.sight.size else max(pace.quiet, pace.closed)
+    rest = pace.closed if seen.fingerprint.size else max(pace.quiet, pace.closed)
     return quiet_since(seen, pace) + rest
 
 
-def quiet_since(seen: Seen, pace: RestTime) -> float:
+def quiet_since(seen: Observation, pace: RestTime) -> float:
     """The monotonic time since which the file has not changed, as far as that is known: it may be longer."""
     # On a share another machine may be writing, and its clock may stamp the file: only our own watching counts.
     return seen.since - seen.rested if pace.local else seen.since
 
 
-def rest_note(seen: Seen, pace: RestTime, lease: Lease) -> str:
+def rest_note(seen: Observation, pace: RestTime, lease: Lease) -> str:
     """What a file that nobody writes to waits for, in words for people."""
     if not pace.local or lease is Lease.UNKNOWN:
         return _rest("rests", pace.quiet, "settle_quiet")
-    if not seen.sight.size:
+    if not seen.fingerprint.size:
         return _rest("is empty", max(pace.quiet, pace.closed), "settle_quiet")
     return _rest("rests", pace.closed, "settle_closed")
 
@@ -144,7 +144,7 @@ class Waiting:
     `rests`: it waits for nothing but the end of its rest, which comes by itself.
     """
 
-    seen: Seen
+    seen: Observation
     pace: RestTime
     at: float
     note: str
@@ -172,13 +172,13 @@ class Pending:
     def unchanged(self, name: str, status: os.stat_result, stable_inodes: bool) -> bool:
         """Whether the file waits already and is as it was, so that `see` has nothing to learn."""
         waiting = self._files.get(name)
-        return waiting is not None and waiting.seen.sight.shows(status, stable_inodes)
+        return waiting is not None and waiting.seen.fingerprint.shows(status, stable_inodes)
 
-    def see(self, name: str, sight: Sight, pace: RestTime, *, hinted: bool) -> None:
+    def see(self, name: str, fingerprint: Fingerprint, pace: RestTime, *, hinted: bool) -> None:
         """The file was looked at. `hinted`: something happened to it, so that a reason to wait longer may have passed."""
         now = time.monotonic()
         before = self._files.get(name)
-        seen = Seen.again(before.seen if before else None, sight, now, time.time_ns())
+        seen = Observation.again(before.seen if before else None, fingerprint, now, time.time_ns())
         if before is not None and before.seen is seen and not hinted:
             return
         at = settled_at(seen, pace, Lease.FREE)
@@ -221,7 +221,7 @@ class Pending:
         """The files whose time has come, in the order in which they were dropped."""
         now = time.monotonic()
         ready = [(name, waiting) for name, waiting in self._files.items() if waiting.at <= now]
-        ready.sort(key=lambda item: (item[1].seen.sight.ctime_ns, item[0]))
+        ready.sort(key=lambda item: (item[1].seen.fingerprint.ctime_ns, item[0]))
         return ready
 
     def __iter__(self) -> Iterator[str]:
@@ -235,9 +235,9 @@ class Pending:
         """How many files wait for nothing but the end of their rest."""
         return sum(waiting.rests for waiting in self._files.values())
 
-    def sights(self) -> Iterator[Sight]:
+    def fingerprints(self) -> Iterator[Fingerprint]:
         """The files that wait, as they were seen last."""
-        return (waiting.seen.sight for waiting in self._files.values())
+        return (waiting.seen.fingerprint for waiting in self._files.values())
 
     def since(self) -> dict[str, tuple[float, str]]:
         """What waits, since when (seconds since the epoch) and for what; first what waits for more than its rest."""
@@ -309,7 +309,7 @@ _IN_USE = {errno.EBUSY, errno.ETXTBSY}
 class Taken:
     """It lies in in_progress/, whole and durable but for the directories, and may be entered in the ledger."""
 
-    sight: Sight
+    fingerprint: Fingerprint
     owner: int | None = None  # the uid that its file system names
 
 
@@ -317,7 +317,7 @@ class Taken:
 class PutOff:
     """It is not settled: look again at the monotonic time `at`. `rests`: it waits for the end of its rest alone."""
 
-    seen: Seen
+    seen: Observation
     at: float
     note: str
     rests: bool = False
@@ -350,7 +350,7 @@ class Untakable:
 class Settled:
     """It has settled as it is seen now, and is open as `fd`."""
 
-    seen: Seen
+    seen: Observation
     fd: int
 
 
@@ -363,9 +363,9 @@ class Wanted:
 
     source: str
     target: str
-    seen: Seen
+    seen: Observation
     pace: RestTime
-    judged: Sight | None = None  # as what its content was judged, if it was: what has changed since is judged anew
+    judged: Fingerprint | None = None  # as what its content was judged, if it was: what has changed since is judged anew
 
 
 @dataclass(slots=True)
@@ -373,7 +373,7 @@ class _Held:
     """It has settled and is open as `fd`, or is not where files cannot be moved while they are open."""
 
     file: Wanted
-    seen: Seen
+    seen: Observation
     fd: int = -1
     error: OSError | None = None
 
@@ -404,7 +404,7 @@ def _look(tree: Tree, file: Wanted) -> _Held | TakeOutcome:
     if not isinstance(found, Settled):
         return found
     held = _Held(file, found.seen, found.fd)
-    if file.judged is not None and file.judged != found.seen.sight:
+    if file.judged is not None and file.judged != found.seen.fingerprint:
         return held.let_go(PutOff(found.seen, time.monotonic(), ""))
     if not tree.stable_inodes:
         os.close(held.fd)
@@ -422,7 +422,7 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | TakeOutcome:
         return Untakable(reason(error), error)
     seen = file.seen
     try:
-        seen = Seen.again(file.seen, Sight.of(status, tree.stable_inodes), time.monotonic(), time.time_ns())
+        seen = Observation.again(file.seen, Fingerprint.of(status, tree.stable_inodes), time.monotonic(), time.time_ns())
         outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
         outcome = Untakable(reason(error), error)
@@ -432,7 +432,7 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | TakeOutcome:
     return Settled(seen, fd)
 
 
-def _unsettled(fd: int, seen: Seen, pace: RestTime) -> TakeOutcome | None:
+def _unsettled(fd: int, seen: Observation, pace: RestTime) -> TakeOutcome | None:
     now, lease = time.monotonic(), writer_free(fd)
     at = settled_at(seen, pace, lease)
     if at <= now:
@@ -497,8 +497,8 @@ def _arrived(tree: Tree, held: _Held) -> TakeOutcome:
         now, there = os.fstat(held.fd), tree.lstat(file.target)
     except OSError as error:
         return Untakable(reason(error), error)
-    after = Sight.of(now, tree.stable_inodes)
-    if not after.same_bytes(held.seen.sight):
+    after = Fingerprint.of(now, tree.stable_inodes)
+    if not after.same_bytes(held.seen.fingerprint):
         return Moved()
     if tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
         return Moved()

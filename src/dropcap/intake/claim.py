@@ -14,12 +14,12 @@ from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import arrivals
 from dropcap.intake.arrivals import (
+    Fingerprint,
     Moved,
     NameTaken,
     NotThere,
     PutOff,
     Settled,
-    Sight,
     Taken,
     TakeOutcome,
     Untakable,
@@ -66,14 +66,14 @@ class TakenAwayFiles:
         self._known: dict[int, list[TakenAway]] = {}  # by size: those whose bytes are known, looked for once
         self._away: dict[int, bool] = {}  # by job, looked at once
 
-    def known(self, path: str, name: str, sight: Sight) -> Returned:
+    def known(self, path: str, name: str, fingerprint: Fingerprint) -> Returned:
         """What is known of the file at `path`, dropped as `name`.
 
         Raises:
             OSError: it cannot be read, so that nothing is known.
         """
-        by_bytes = self._with_known_bytes(sight.size)
-        alike = _alike(self._by_times.get((sight.size, sight.mtime_ns), ()), sight)
+        by_bytes = self._with_known_bytes(fingerprint.size)
+        alike = _alike(self._by_times.get((fingerprint.size, fingerprint.mtime_ns), ()), fingerprint)
         blind = [file for file in alike if not file.sent_sha256 and self._may_be_away(file)]
         if not (by_bytes or blind):
             return _NOT
@@ -82,8 +82,8 @@ class TakenAwayFiles:
         same.sort(key=lambda file: file.job, reverse=True)  # the newest first
         still_open = tuple(file for file in same if file.state in OPEN)
         if still_open:
-            moved = sight.inode and self._tree.lstat(path).st_nlink == 1
-            others = [f.job for f in still_open if moved and f.folder != self._folder and f.inode == sight.inode]
+            moved = fingerprint.inode and self._tree.lstat(path).st_nlink == 1
+            others = [f.job for f in still_open if moved and f.folder != self._folder and f.inode == fingerprint.inode]
             return Returned(still_open=still_open, elsewhere=tuple(others))
         if not same:
             return _NOT
@@ -117,13 +117,13 @@ def is_away(tree: Tree, name: str) -> bool:
     return False
 
 
-def _alike(times: Sequence[TakenAway], sight: Sight) -> list[TakenAway]:
+def _alike(times: Sequence[TakenAway], fingerprint: Fingerprint) -> list[TakenAway]:
     """Those of files of the same size and mtime that may be the one that was seen."""
-    if sight.inode:
-        same = [file for file in times if file.inode == sight.inode]
+    if fingerprint.inode:
+        same = [file for file in times if file.inode == fingerprint.inode]
         if same:
             return same
-    blind = [file for file in times if not (sight.inode and file.inode)]
+    blind = [file for file in times if not (fingerprint.inode and file.inode)]
     return blind if len(blind) == 1 else []
 
 
@@ -181,7 +181,7 @@ class Claimer:
             self._opened.before_batch()
             if not self._room():
                 for name, waiting in due[start:]:
-                    self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
+                    self._contents.saw(name, waiting.seen.fingerprint, waiting.pace, closely=False)
                     waiting.at = time.monotonic() + ROOM_LOOK
                 return
             self._batch(due[start : start + BATCH])
@@ -204,7 +204,7 @@ class Claimer:
         unknown, known = self._sorted(batch)
         self._ask(unknown)
         # What may have been there before is looked for once the file is to be taken: that asks the ledger, and reads files.
-        away = self._taken_away({waiting.seen.sight.size for _, waiting in known})
+        away = self._taken_away({waiting.seen.fingerprint.size for _, waiting in known})
         tries: list[tuple[str, Waiting, Wanted, Refusal | None]] = []
         taken: set[str] = set()
         for name, waiting in known:
@@ -244,7 +244,7 @@ class Claimer:
                 continue
             if plain(name) in last_claims and _rests_for_a_page(waiting, last_claims[plain(name)]):
                 continue
-            self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
+            self._contents.saw(name, waiting.seen.fingerprint, waiting.pace, closely=False)
             (unknown if self._contents.must_ask(name, waiting) else known).append((name, waiting))
         return unknown, known
 
@@ -267,7 +267,7 @@ class Claimer:
     def _take(self, tries: Sequence[tuple[str, Waiting, Wanted, Refusal | None]]) -> None:
         outcomes = take(self._tree, [wanted for _, _, wanted, _ in tries])
         # A file that a person has moved out of failed/ to be tried again has kept its size.
-        sizes = {outcome.sight.size for outcome in outcomes if isinstance(outcome, Taken)}
+        sizes = {outcome.fingerprint.size for outcome in outcomes if isinstance(outcome, Taken)}
         failed = FailedFiles(self._ledger.query.failed_files(self._folder.name, sizes) if sizes else {})
         away = self._taken_away(sizes)
         entered: list[NewFile] = []
@@ -295,7 +295,7 @@ class Claimer:
     def _still_open(self, name: str, waiting: Waiting, away: TakenAwayFiles) -> list[TakenAway]:
         """The jobs that are not over and whose file it is. Another folder's is not waited for without end."""
         try:
-            known = away.known(name, plain(name), waiting.seen.sight)
+            known = away.known(name, plain(name), waiting.seen.fingerprint)
         except OSError:
             return []  # taking it tells
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
@@ -309,8 +309,8 @@ class Claimer:
         """A file was not taken, or not yet."""
         match outcome:
             case PutOff(seen, at, note, rests):
-                if seen.sight != waiting.seen.sight:
-                    self._contents.saw(name, seen.sight, waiting.pace, closely=True)
+                if seen.fingerprint != waiting.seen.fingerprint:
+                    self._contents.saw(name, seen.fingerprint, waiting.pace, closely=True)
                 waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
             case NameTaken():
                 waiting.put_off(NAME_LOOK, NAMESAKE)
@@ -337,7 +337,7 @@ class Claimer:
             status = self._tree.lstat(target)
         except OSError:
             return  # gone again; else the next walk comes across it
-        self._pending.see(target, self._opened.sight(status), self._opened.pace(target, status.st_dev), hinted=True)
+        self._pending.see(target, self._opened.fingerprint(status), self._opened.pace(target, status.st_dev), hinted=True)
 
     def _is_found(self, name: str) -> bool:
         """Whether it lies in in_progress/ and this process did not move it there: a dropcap whose ledger is lost may have."""
@@ -346,8 +346,8 @@ class Claimer:
     def _new(
         self, name: str, target: str, taken: Taken, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
     ) -> NewFile:
-        again_of, sight = None, taken.sight
-        match = failed.moved_to(self._tree, sight)
+        again_of, fingerprint = None, taken.fingerprint
+        match = failed.moved_to(self._tree, fingerprint)
         if match is not None:
             path, file = match
             again_of = file.job
@@ -359,9 +359,11 @@ class Claimer:
         self._moved.discard(name)
         back = None
         with contextlib.suppress(OSError):  # what cannot be read is not sent either
-            back = away.known(target, plain(name), sight).back
+            back = away.known(target, plain(name), fingerprint).back
         found = found and again_of is None and back is None  # else it is known what was sent of it
-        return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal, taken.owner)
+        return NewFile(
+            plain(name), fingerprint.size, fingerprint.mtime_ns, fingerprint.inode, again_of, found, back, refusal, taken.owner
+        )
 
     def _finish_copy(self, path: str) -> None:
         """What lies in in_progress/ without a job may be a copy that a crash kept from being the only one."""

@@ -14,7 +14,7 @@ from dropcap.content.examiner import TAKES_LONG, is_volume
 from dropcap.content.reader import UNDECIDED, Finding, Wholeness
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.intake.arrivals import OWN, RestTime, Sight, Waiting, top
+from dropcap.intake.arrivals import OWN, Fingerprint, RestTime, Waiting, top
 from dropcap.intake.opened import DropDirectory
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Mark, MarkKind, Refusal
@@ -41,17 +41,17 @@ class FileMarks:
         """The files that have one."""
         return {name for name, _ in self._marks}
 
-    def of(self, name: str, kind: MarkKind, sight: Sight, local: bool) -> Mark | None:
+    def of(self, name: str, kind: MarkKind, fingerprint: Fingerprint, local: bool) -> Mark | None:
         """The mark of a file that is still as it was then. Of a share's own clock the ctime says little."""
         mark = self._marks.get((name, kind))
         if mark is None:
             return None
-        then = Sight(mark.size, mark.mtime_ns, mark.ctime_ns, mark.inode)
-        return mark if then == sight or (not local and then.same_bytes(sight)) else None
+        then = Fingerprint(mark.size, mark.mtime_ns, mark.ctime_ns, mark.inode)
+        return mark if then == fingerprint or (not local and then.same_bytes(fingerprint)) else None
 
-    def make(self, name: str, kind: MarkKind, sight: Sight) -> Mark:
+    def make(self, name: str, kind: MarkKind, fingerprint: Fingerprint) -> Mark:
         """Mark a file as it is now; `save` keeps it."""
-        mark = Mark(name, kind, sight.size, sight.mtime_ns, sight.ctime_ns, sight.inode, time.time())
+        mark = Mark(name, kind, fingerprint.size, fingerprint.mtime_ns, fingerprint.ctime_ns, fingerprint.inode, time.time())
         self._marks[name, kind] = mark
         self._unsaved.add((name, kind))
         return mark
@@ -95,14 +95,14 @@ class Room:
         self._known = (-math.inf, True)  # when it was asked (monotonic), and whether there was a free block
         self._seen: float | None = None  # the wall clock when there was one
 
-    def lacked(self, name: str, sight: Sight, pace: RestTime, *, closely: bool) -> bool:
-        """Whether there is no free block now that the file is seen as `sight`, so that its writer may have got stuck.
+    def lacked(self, name: str, fingerprint: Fingerprint, pace: RestTime, *, closely: bool) -> bool:
+        """Whether there is no free block now that the file is seen as `fingerprint`, so that its writer may have got stuck.
 
         A file that had rested while there was room is as its writer left it. `closely`: ask the file system in any case.
         """
         if self._has_block(os.path.dirname(name), closely=closely):
             return False
-        changed = max(sight.mtime_ns, sight.ctime_ns) / 1e9
+        changed = max(fingerprint.mtime_ns, fingerprint.ctime_ns) / 1e9
         return not (pace.local and self._seen is not None and changed + pace.quiet <= self._seen)
 
     def _has_block(self, directory: str, *, closely: bool) -> bool:
@@ -143,9 +143,9 @@ DISK_WAS_FULL = "its disk was full when it was written, so its end may be missin
 
 @dataclass(slots=True)
 class Looked:
-    """What was found in a file that was seen as `sight`, at the monotonic time `at`."""
+    """What was found in a file that was seen as `fingerprint`, at the monotonic time `at`."""
 
-    sight: Sight
+    fingerprint: Fingerprint
     finding: Finding
     at: float
 
@@ -159,7 +159,7 @@ class Ask:
 class Take:
     """It may be taken if it is still as it was judged; `refusal`: to go to failed/."""
 
-    judged: Sight | None = None
+    judged: Fingerprint | None = None
     refusal: Refusal | None = None
 
 
@@ -187,7 +187,7 @@ class ContentJudge:
         self._log = opened.log
         self._marks = FileMarks(opened.ledger, opened.folder.name)
         self._refused_at: dict[str, float] = {}  # monotonic: a clock that is set does not change it
-        self._asked: dict[int, tuple[str, Waiting, Sight]] = {}
+        self._asked: dict[int, tuple[str, Waiting, Fingerprint]] = {}
         self._late: set[int] = set()  # those whose answers take long
         self._line: deque[Waiting] = deque()  # those that are to be asked for when there is room
         self._looked: dict[str, Looked] = {}
@@ -206,14 +206,14 @@ class ContentJudge:
 
     def judge(self, name: str, waiting: Waiting) -> Take | Ask | None:
         """Whether a file may be taken, or must be looked into first; None if it is put off."""
-        finding, sight = self._found(name, waiting), waiting.seen.sight
+        finding, fingerprint = self._found(name, waiting), waiting.seen.fingerprint
         if isinstance(finding, Ask):
             return finding
         if finding is None:
             return Take()
-        full = self._marks.of(name, MarkKind.FULL, sight, local=True) is not None
-        if finding.verdict is Wholeness.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, sight):
-            return Take(sight)
+        full = self._marks.of(name, MarkKind.FULL, fingerprint, local=True) is not None
+        if finding.verdict is Wholeness.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, fingerprint):
+            return Take(fingerprint)
         if finding.is_cut:
             return self._cut(name, waiting, finding)
         waiting.put_off(RELOOK, DISK_WAS_FULL)
@@ -221,16 +221,16 @@ class ContentJudge:
 
     def _cut(self, name: str, waiting: Waiting, finding: Finding) -> Take | None:
         """It waits, or is refused when it has waited long enough."""
-        sight, now = waiting.seen.sight, time.monotonic()
-        mark = self._marks.of(name, MarkKind.CUT, sight, waiting.pace.local)
+        fingerprint, now = waiting.seen.fingerprint, time.monotonic()
+        mark = self._marks.of(name, MarkKind.CUT, fingerprint, waiting.pace.local)
         if mark is None:
-            mark = self._marks.make(name, MarkKind.CUT, sight)
+            mark = self._marks.make(name, MarkKind.CUT, fingerprint)
             self._refused_at.pop(name, None)
             self._log.warning("looks_cut_off", file=shown(name), message=f"{CUT_OFF}: {finding.why}")
         at = self._refused_at.setdefault(name, now + refused_in(mark, waiting.pace.local, time.time()))
         if at <= now:
             message = f"{CUT_OFF}: save or copy it again ({finding.why})"
-            return Take(sight, Refusal(Reason.INCOMPLETE, message, _AS_IT_IS))
+            return Take(fingerprint, Refusal(Reason.INCOMPLETE, message, _AS_IT_IS))
         clock = time.strftime("%H:%M", time.localtime(time.time() + at - now))
         waiting.put_off(
             min(at - now, RELOOK), f"{CUT_OFF}: {finding.why}; it is taken once it is whole, and goes to failed/ at {clock} else"
@@ -242,7 +242,7 @@ class ContentJudge:
         if self._examiner is None:
             return None
         looked = self._looked.get(name)
-        if looked is not None and looked.sight == waiting.seen.sight:
+        if looked is not None and looked.fingerprint == waiting.seen.fingerprint:
             old = looked.finding.is_cut and time.monotonic() - looked.at > FRESH
             return Ask() if old else looked.finding
         if not self._is_checked(name):
@@ -254,10 +254,10 @@ class ContentJudge:
         settings = settings_for(self._folder.rules, plain(name))
         return settings is not None and settings.content_check is not ContentCheck.OFF
 
-    def _is_to_be_sent(self, name: str, sight: Sight) -> bool:
-        """Whether a person has said that it is to be sent as it is, be it cut off."""
+    def _is_to_be_sent(self, name: str, fingerprint: Fingerprint) -> bool:
+        """Whether a person has said that it is to be sent as it is, even if it is cut off."""
         said = [mark for mark in self._ledger.query.marks(self._folder.name, name) if mark.kind is MarkKind.AS_IS]
-        return any((mark.size, mark.mtime_ns) == (sight.size, sight.mtime_ns) for mark in said)
+        return any((mark.size, mark.mtime_ns) == (fingerprint.size, fingerprint.mtime_ns) for mark in said)
 
     # Looking into files -----------------------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class ContentJudge:
         fds = [fd for _, _, fd in files[: self._vacant()]]
         numbers = self._examiner.ask(self._folder.name, fds, self) if fds else []
         for number, (name, waiting, _) in zip(numbers, files, strict=False):
-            self._asked[number] = (name, waiting, waiting.seen.sight)
+            self._asked[number] = (name, waiting, waiting.seen.fingerprint)
             waiting.put_off(SILENT, waiting.note, rests=True)
         self._missing = len(self._asked) - len(self._late)
         for _, waiting, _ in files[len(numbers) :]:
@@ -321,24 +321,26 @@ class ContentJudge:
             asked = self._asked.pop(number, None)
             if asked is None:
                 continue
-            name, waiting, sight = asked
+            name, waiting, fingerprint = asked
             waiting.at = now
             if finding is None:
                 self._died[name] = self._died.get(name, 0) + 1
                 if self._died[name] < TRIES:
                     continue
                 finding = UNDECIDED
-            self._looked[name] = Looked(sight, finding, now)
+            self._looked[name] = Looked(fingerprint, finding, now)
         self._missing = len(self._asked) - len(self._late)
         for _ in range(min(self._vacant(), len(self._line))):
             self._line.popleft().at = now
 
     # A full disk ------------------------------------------------------------------------------------------------------
 
-    def saw(self, name: str, sight: Sight, pace: RestTime, *, closely: bool) -> None:
+    def saw(self, name: str, fingerprint: Fingerprint, pace: RestTime, *, closely: bool) -> None:
         """A file was looked at. `closely`: ask its file system in any case whether it is full."""
-        if self._room.lacked(name, sight, pace, closely=closely) and not self._marks.of(name, MarkKind.FULL, sight, local=True):
-            self._marks.make(name, MarkKind.FULL, sight)
+        if self._room.lacked(name, fingerprint, pace, closely=closely) and not self._marks.of(
+            name, MarkKind.FULL, fingerprint, local=True
+        ):
+            self._marks.make(name, MarkKind.FULL, fingerprint)
             self._log.warning("looks_cut_off", file=shown(name), message=DISK_WAS_FULL)
 
     # Remembering ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One drop folder, opened: found to be ours, walked, and lent to those who send and file."""
+"""One drop folder, opened: found to be ours, walked, and shared with those who send and file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dropcap.intake import arrivals, owner
 from dropcap.intake.arrivals import OWN, Backlog, top
 from dropcap.intake.claim import Claimer
 from dropcap.intake.content import ContentJudge
+from dropcap.intake.marker_heartbeat import MarkerHeartbeat
 from dropcap.intake.opened import DropDirectory, IntakeContext
-from dropcap.intake.owner import Away, NoMarker, Vigil
+from dropcap.intake.owner import Away, NoMarker, StalenessCheck
 from dropcap.intake.people import OwnDirectories
-from dropcap.intake.presence import Presence
 from dropcap.intake.strays import Left, LeftFiles, Strays
 from dropcap.intake.watch import IntakeThread
 from dropcap.ledger.database import TOO_MANY_OPEN, DatabaseError, NoDescriptor, Unavailable
@@ -37,9 +37,9 @@ NO_FILE = "it is not a file; it is left where it is"
 class OpenedFolder(DropDirectory):
     """An open folder with all that is done in it: walked, looked into, claimed, reconciled."""
 
-    def __init__(self, context: IntakeContext, thread: IntakeThread, vigil: Vigil, watched: bool = True) -> None:
+    def __init__(self, context: IntakeContext, thread: IntakeThread, staleness: StalenessCheck, watched: bool = True) -> None:
         """As a `DropDirectory`."""
-        super().__init__(context, thread, vigil, watched)
+        super().__init__(context, thread, staleness, watched)
         self._names = self.pending.names
         self._backlog = Backlog()
         self._left = Left(self.folder, self.ledger, self.log)
@@ -59,7 +59,7 @@ class OpenedFolder(DropDirectory):
         """
         self.stay()
         self.look_at_mounts()
-        self.presence.confirm()
+        self.heartbeat.confirm()
         self._directories, self._others = set(), set()
         if self.watch is not None:
             self.watch.begin()
@@ -108,7 +108,7 @@ class OpenedFolder(DropDirectory):
             return
         in_line = bool(self._backlog) or len(self.pending) >= RESTING
         if kind == "file" and in_line and name not in self.pending.names:
-            self._backlog.add(name, status.st_ctime_ns)  # whoever comes later goes behind those who wait
+            self._backlog.add(name, status.st_ctime_ns)  # later files go behind those that wait
         else:
             self._see(name, kind, status, hinted=True)
 
@@ -181,9 +181,9 @@ class OpenedFolder(DropDirectory):
         if kind != "file":
             self.not_taken.put(name, LINK if kind == "link" else NO_FILE)
         else:
-            sight, pace = self.sight(status), self.pace(name, status.st_dev)
-            self.pending.see(name, sight, pace, hinted=hinted)
-            self._contents.saw(name, sight, pace, closely=hinted)
+            fingerprint, pace = self.fingerprint(status), self.pace(name, status.st_dev)
+            self.pending.see(name, fingerprint, pace, hinted=hinted)
+            self._contents.saw(name, fingerprint, pace, closely=hinted)
 
     # For its thread ---------------------------------------------------------------------------------------------------
 
@@ -250,17 +250,17 @@ class OpenedFolder(DropDirectory):
         return self.pending.since()
 
 
-class Tenure:
+class WorkingDirectory:
     """The directory in which a channel works now, if it is there and ours. Safe for threads."""
 
     def __init__(self, context: IntakeContext) -> None:
         self._context = context
-        self._held: tuple[Tree, Presence] | None = None
-        self._covered: Presence | None = None  # somebody has put something else over its marker
+        self._held: tuple[Tree, MarkerHeartbeat] | None = None
+        self._covered: MarkerHeartbeat | None = None  # somebody has put something else over its marker
 
-    def begin(self, tree: Tree, presence: Presence) -> None:
+    def begin(self, tree: Tree, heartbeat: MarkerHeartbeat) -> None:
         """The folder was opened."""
-        self._held, self._covered = (tree, presence), None
+        self._held, self._covered = (tree, heartbeat), None
 
     def end(self, why: Exception | None = None) -> None:
         """The folder is away, or others work there now: the directory is closed once nobody uses it any more."""
@@ -276,7 +276,7 @@ class Tenure:
                 self._covered.restore()
 
     @property
-    def lent(self) -> Tree | None:
+    def shared_tree(self) -> Tree | None:
         """The directory, None if it is not known to be ours at this moment. Touches no file system."""
         held = self._held
         return held[0] if held is not None and held[1].sure() and self._context.holds() else None

@@ -12,9 +12,9 @@ import structlog
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
-from dropcap.intake.folder import OpenedFolder, Tenure, why_away
+from dropcap.intake.folder import OpenedFolder, WorkingDirectory, why_away
 from dropcap.intake.opened import IntakeContext
-from dropcap.intake.owner import Away, Vigil
+from dropcap.intake.owner import Away, StalenessCheck
 from dropcap.intake.strays import LeftFiles, StrayFiles
 from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.reasons import Reason
@@ -49,7 +49,7 @@ class Intake:
         end: this one begins when it has."""
         self.folder = context.folder
         self._context = context
-        self._vigil = Vigil()
+        self._staleness = StalenessCheck()
         self._watched = watched
         self._after = after
         self._log = structlog.get_logger(folder=self.folder.name)
@@ -61,7 +61,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self.tenure = Tenure(context)
+        self.tenure = WorkingDirectory(context)
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -150,9 +150,9 @@ class Intake:
         return self._away
 
     @property
-    def lent(self) -> Tree | None:
+    def shared_tree(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        return None if self._away is not None else self.tenure.lent
+        return None if self._away is not None else self.tenure.shared_tree
 
     @property
     def full(self) -> bool:
@@ -222,7 +222,7 @@ class Intake:
             self._working_since = None
             self._sleep()
         self.tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
-        self._close()  # but for what is lent: intake ends before the uploads under way do, which are still to be filed
+        self._close()  # but for the shared tree: intake ends before the uploads under way do, which are still to be filed
 
     def _wait_for_the_ledger(self, error: Unavailable) -> None:
         """It tells of itself. A folder that is open stays so, for what is under way there, and for its page."""
@@ -241,8 +241,8 @@ class Intake:
                 raise Away(UNRENEWED)
             if self._opened is None:
                 self._opened = self._open()
-                self.tenure.begin(self._opened.lent, self._opened.presence)
-            self._opened.presence.keep()
+                self.tenure.begin(self._opened.shared_tree, self._opened.heartbeat)
+            self._opened.heartbeat.keep()
             looked = self._look(self._opened)
             self._answered = False
             worked = self._opened.work()
@@ -275,7 +275,7 @@ class Intake:
         if why := self._context.unsafe():
             raise Away(why)
         self.tenure.restore()
-        return OpenedFolder(self._context, self, self._vigil, self._watched)
+        return OpenedFolder(self._context, self, self._staleness, self._watched)
 
     def happened(self, name: str) -> None:
         """Something happened to the file or directory of that name."""

@@ -82,7 +82,7 @@ class Mounts:
         """
         above = [mount for mount in self._mounts if _beneath(path, mount.point)]
         same = [mount for mount in above if mount.device == device]
-        # Of two mounts on one point the later hides the earlier: max() keeps the first, hence the reversal.
+        # Of two mounts on one point the later hides the earlier: max() keeps the first, so the list is reversed.
         return max(reversed(same or above), key=lambda mount: len(mount.point), default=UNKNOWN)
 
     def stable_inodes(self, path: str) -> bool:

@@ -14,10 +14,10 @@ from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import arrivals, owner
-from dropcap.intake.arrivals import Pending, RestTime, Sight, reason
+from dropcap.intake.arrivals import Fingerprint, Pending, RestTime, reason
+from dropcap.intake.marker_heartbeat import MarkerHeartbeat
 from dropcap.intake.mounts import Mounts, open_tree
-from dropcap.intake.owner import Run, Vigil
-from dropcap.intake.presence import Presence
+from dropcap.intake.owner import Run, StalenessCheck
 from dropcap.intake.watch import IntakeThread, Watch
 from dropcap.ledger.job import Address
 from dropcap.ledger.store import Ledger
@@ -76,8 +76,8 @@ class DropDirectory:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, context: IntakeContext, thread: IntakeThread, vigil: Vigil, watched: bool = True) -> None:
-        """`vigil` is the same at every opening of the folder. `watched=False` does without events."""
+    def __init__(self, context: IntakeContext, thread: IntakeThread, staleness: StalenessCheck, watched: bool = True) -> None:
+        """`staleness` is the same at every opening of the folder. `watched=False` does without events."""
         self.context = context
         self.thread = thread
         self.folder = context.folder
@@ -92,33 +92,33 @@ class DropDirectory:
         self.tree = open_tree(self.folder.path)
         self.tree.holds = context.holds
         try:
-            self._occupy(vigil)
+            self._occupy(staleness)
         except BaseException:
             self.close()
             raise
 
-    def _occupy(self, vigil: Vigil) -> None:
+    def _occupy(self, staleness: StalenessCheck) -> None:
         """See that it is ours, and say that we work there."""
         folder, run = self.folder, self.context.run
         # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
-        self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
-        self.lent.holds = self.tree.holds
-        if self.lent.identity != self.tree.identity:
+        self.shared_tree = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
+        self.shared_tree.holds = self.tree.holds
+        if self.shared_tree.identity != self.tree.identity:
             raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
         self.look_at_mounts()
-        self.marker = owner.own(self.lent, folder.name, str(folder.path), self.mount, self.ledger, run, vigil)
-        self.presence = Presence(self.lent, self.marker, run, self.thread)
+        self.marker = owner.own(self.shared_tree, folder.name, str(folder.path), self.mount, self.ledger, run, staleness)
+        self.heartbeat = MarkerHeartbeat(self.shared_tree, self.marker, run, self.thread)
         if self.tree.exists(arrivals.IN_PROGRESS):
             self.tree.remove_temporaries(arrivals.IN_PROGRESS)  # of a copy that a crash cut off
-        self.presence.start()
+        self.heartbeat.start()
 
     def close(self) -> None:
-        """Let go of it, but for `lent` and `presence`, of which others may still make use."""
+        """Let go of it, but for `shared_tree` and `heartbeat`, of which others may still make use."""
         if self.watch is not None:
             self.watch.close()
         self.tree.close()
         # Those others have them. This one refers to itself: what it has stays open until Python looks for such, which is seldom.
-        for name in ("lent", "presence"):
+        for name in ("shared_tree", "heartbeat"):
             self.__dict__.pop(name, None)
 
     # Where it lies ----------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class DropDirectory:
         self._paces.clear()
         self._path = path
         self.mount = self._mounts.of(path, self.tree.identity[0])
-        self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
+        self.tree.stable_inodes = self.shared_tree.stable_inodes = self._mounts.stable_inodes(path)
 
     def divided(self) -> bool:
         """Whether something is mounted beneath, so that a claim may be a copy to another file system."""
@@ -152,7 +152,7 @@ class DropDirectory:
     def before_batch(self) -> None:
         """Before files are taken: see that the folder is ours. Raises Away and OSError."""
         self.thread.tick()
-        self.presence.confirm()
+        self.heartbeat.confirm()
 
     # Its files --------------------------------------------------------------------------------------------------------
 
@@ -164,9 +164,9 @@ class DropDirectory:
             pace = self._paces[device] = RestTime(self.folder.settle_closed, self.folder.settle_quiet, local)
         return pace
 
-    def sight(self, status: os.stat_result) -> Sight:
+    def fingerprint(self, status: os.stat_result) -> Fingerprint:
         """A file by what lstat(2) says of it."""
-        return Sight.of(status, self.tree.stable_inodes)
+        return Fingerprint.of(status, self.tree.stable_inodes)
 
     def trouble(self, name: str, error: OSError) -> None:
         """One file or subfolder that cannot be looked at must not stop the others; a share that is gone is another matter."""

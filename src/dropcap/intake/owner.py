@@ -35,7 +35,7 @@ _OVER = "0" * 16
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class MarkerBeat:
     """One beat, always 49 characters long.
 
     `home` stands for a `state_dir` on a machine since its start, `run` for one run of dropcap; `tick` is another one each time.
@@ -54,7 +54,7 @@ class Beat:
         return self.tick == _OVER
 
     @classmethod
-    def parse(cls, value: object) -> Beat | None:
+    def parse(cls, value: object) -> MarkerBeat | None:
         """What `str` made of a beat; None for anything else."""
         match = _BEAT.fullmatch(value) if isinstance(value, str) else None
         return cls(*match.groups()) if match else None
@@ -87,21 +87,21 @@ class Run:
         folder."""
         return cls(hashlib.sha256(b"shared " + installation.encode()).hexdigest()[:16], secrets.token_hex(8))
 
-    def beat(self) -> Beat:
+    def beat(self) -> MarkerBeat:
         """The next beat."""
-        return Beat(self.home, self.number, secrets.token_hex(8))
+        return MarkerBeat(self.home, self.number, secrets.token_hex(8))
 
-    def over(self) -> Beat:
+    def over(self) -> MarkerBeat:
         """What it leaves behind when it ends."""
-        return Beat(self.home, self.number, _OVER)
+        return MarkerBeat(self.home, self.number, _OVER)
 
-    def knows(self, beat: Beat | None) -> bool:
+    def knows(self, beat: MarkerBeat | None) -> bool:
         """Whether nobody else can be alive who left this: a run of the same home, or one that said that it ended."""
         return beat is None or beat.over or beat.home == self.home
 
 
-class Vigil:
-    """Watches by its own clock whether somebody keeps a folder. For one thread."""
+class StalenessCheck:
+    """Finds out by its own clock whether a folder's marker has gone stale. For one thread."""
 
     def __init__(self, lasts: float = LEFT_AFTER) -> None:
         self._lasts = lasts
@@ -160,7 +160,7 @@ class Marker:
     folder: str
     id: str
     since_ns: int = 0
-    beat: Beat | None = field(default=None, compare=False)
+    beat: MarkerBeat | None = field(default=None, compare=False)
 
     def to_bytes(self) -> bytes:
         """The file's content. The beat comes last, and is written over in place."""
@@ -205,37 +205,38 @@ def _any(present: Marker) -> bool:
     return True
 
 
-def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, run: Run, vigil: Vigil) -> Marker:
-    """The folder's marker, if it is ours to work in; made if the folder is new. `vigil` is the same at each look at the folder.
+def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, run: Run, staleness: StalenessCheck) -> Marker:
+    """The folder's marker, if it is ours to work in; made if the folder is new. `staleness` is the same at each look at the
+    folder.
 
     Raises:
         Away: it is not.
         OSError: the folder cannot be read or written.
     """
-    marker = examine(tree, folder, path, mount, KnownFolders(ledger.query, ledger.installation), vigil)
+    marker = examine(tree, folder, path, mount, KnownFolders(ledger.query, ledger.installation), staleness)
     if marker is None:
-        _watch_page(tree, vigil)
+        _watch_page(tree, staleness)
         return _make(tree, folder, path, mount, ledger, run.beat(), over=lambda present: False)  # it has none: else look again
     if not run.knows(marker.beat):
-        _watch_twin(tree, vigil)
+        _watch_twin(tree, staleness)
         there, marker = marker, replace(marker, beat=run.beat())
         put(tree, marker, lambda present: present == there and present.beat == there.beat)
-    vigil.forget()
+    staleness.forget()
     known = ledger.query.known_folder(folder)
     if known is None or known.path != path:
         ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
 
 
-def _watch_twin(tree: Tree, vigil: Vigil) -> None:
+def _watch_twin(tree: Tree, staleness: StalenessCheck) -> None:
     """The marker is ours, but another home has kept it last: this machine before it started anew, or a copy of it that is alive.
 
     Raises:
         Away: it moves, or was not watched for long enough.
         OSError: it cannot be read.
     """
-    left = vigil.look(sign_of_life(tree))
-    if left > 0 and vigil.moved:
+    left = staleness.look(sign_of_life(tree))
+    if left > 0 and staleness.moved:
         raise Away(TWIN)
     if left > 0:
         raise Away(
@@ -244,14 +245,14 @@ def _watch_twin(tree: Tree, vigil: Vigil) -> None:
         )
 
 
-def _watch_page(tree: Tree, vigil: Vigil) -> None:
+def _watch_page(tree: Tree, staleness: StalenessCheck) -> None:
     """There is no marker; but somebody may just have removed that of a dropcap which is alive, and renews its page.
 
     Raises:
         Away: the page is too young, and was not watched for long enough.
         OSError: the folder cannot be read or written.
     """
-    if _page_is_young(tree) and vigil.look(sign_of_life(tree)) > 0:
+    if _page_is_young(tree) and staleness.look(sign_of_life(tree)) > 0:
         raise Away(
             f"it has no marker {NAME}, but another dropcap has just written {page.NAME} in it: whether that one is alive is told "
             "by watching it for a minute and a half; nothing needs to be done, if it is not"
@@ -281,7 +282,9 @@ def _page_is_young(tree: Tree) -> bool | None:
     return _now_ns(tree) - written_ns < LEFT_AFTER * 1e9 if ours else None
 
 
-def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolders, vigil: Vigil | None = None) -> Marker | None:
+def examine(
+    tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolders, staleness: StalenessCheck | None = None
+) -> Marker | None:
     """The folder's marker, if it is ours to work in; None if the folder is new and shall get one. Changes nothing.
 
     Raises:
@@ -301,14 +304,14 @@ def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolde
                 f"{number} of its files are still on their way in {shown(known.path)}, where it was before: "
                 f"move what lies there (with {NAME}) to the new place, or {_ADOPT}"
             )
-        if vigil is not None and vigil.another:
+        if staleness is not None and staleness.another:
             raise Away(
                 f"its marker {NAME}, which named another installation of dropcap, has just gone: that one may be alive; "
                 f"end it; then, {_ADOPT}"
             )
         return None
-    if vigil is not None:
-        vigil.another = marker.installation != ledger.installation
+    if staleness is not None:
+        staleness.another = marker.installation != ledger.installation
     name_whose(marker, ledger.installation, folder)
     if known is not None and known.marker != marker.id:
         raise Away(
@@ -423,7 +426,7 @@ def _parse(data: bytes) -> Marker:
     values: Any = json.loads(data[:LARGEST])
     if len(data) > LARGEST or values["dropcap"] != _VERSION:
         raise ValueError
-    beat = Beat.parse(values.get("beat"))
+    beat = MarkerBeat.parse(values.get("beat"))
     marker = Marker(values["installation"], values["folder"], values["id"], values["since_ns"], beat)
     texts = (marker.installation, marker.folder, marker.id)
     if not all(isinstance(text, str) and text for text in texts) or type(marker.since_ns) is not int:
@@ -431,7 +434,7 @@ def _parse(data: bytes) -> Marker:
     return marker
 
 
-def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, beat: Beat, over: Over = _any) -> Marker:
+def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, beat: MarkerBeat, over: Over = _any) -> Marker:
     marker = Marker(ledger.installation, folder, uuid.uuid4().hex, _now_ns(tree), beat)
     put(tree, marker, over)
     # The marker first: should the end come in between, it is ours by the installation's id.

@@ -14,7 +14,7 @@ from dropcap.files import names
 from dropcap.files.tree import Tree
 from dropcap.filing.why import forget_lone_why, forget_why, lone_texts
 from dropcap.intake import arrivals
-from dropcap.intake.arrivals import Sight
+from dropcap.intake.arrivals import Fingerprint
 from dropcap.intake.opened import DropDirectory
 from dropcap.ledger.job import FailedFile, OpenFile, State
 
@@ -27,14 +27,14 @@ class Reconciled:
     """in_progress/ against the ledger, by relative name."""
 
     renamed: dict[str, tuple[str, int]]  # new name -> old name and job
-    strangers: dict[str, Sight]  # files without a job
+    strangers: dict[str, Fingerprint]  # files without a job
     missing: dict[str, int]  # names without a file -> job
     in_hand: frozenset[str] = frozenset()  # files renamed while delivery has them in hand: for the next look
 
 
-def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Reconciled:
+def compare(present: Mapping[str, Fingerprint], jobs: Mapping[str, OpenFile]) -> Reconciled:
     """Match the files that lie in in_progress/ with the open jobs. Pure."""
-    strangers = {name: sight for name, sight in present.items() if name not in jobs}
+    strangers = {name: fingerprint for name, fingerprint in present.items() if name not in jobs}
     lost = {name: job for name, job in jobs.items() if name not in present}
     missing = {name: job.job for name, job in lost.items() if job.state in _STILL}
     busy = [job for name, job in lost.items() if name not in missing]
@@ -46,20 +46,20 @@ def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Recon
             renamed[name] = (old, missing.pop(old))
         else:
             in_hand.add(name)
-    in_hand |= {name for name, sight in strangers.items() if any(_alike(sight, job) for job in busy)}
+    in_hand |= {name for name, fingerprint in strangers.items() if any(_alike(fingerprint, job) for job in busy)}
     return Reconciled(renamed, {name: strangers[name] for name in strangers.keys() - in_hand}, missing, frozenset(in_hand))
 
 
-def _matches(strangers: Mapping[str, Sight], lost: Mapping[str, OpenFile]) -> dict[str, str]:
+def _matches(strangers: Mapping[str, Fingerprint], lost: Mapping[str, OpenFile]) -> dict[str, str]:
     """Which stranger is which of the lost files."""
     by_inode = {(job.inode, job.size): name for name, job in lost.items() if job.inode}
     matches = {
-        name: by_inode.pop((sight.inode, sight.size))
-        for name, sight in strangers.items()
-        if (sight.inode, sight.size) in by_inode
+        name: by_inode.pop((fingerprint.inode, fingerprint.size))
+        for name, fingerprint in strangers.items()
+        if (fingerprint.inode, fingerprint.size) in by_inode
     }
     known = set(matches.values())
-    new = _by_times({name: sight for name, sight in strangers.items() if name not in matches})
+    new = _by_times({name: fingerprint for name, fingerprint in strangers.items() if name not in matches})
     old = _by_times({name: job for name, job in lost.items() if name not in known})
     for times in new.keys() & old.keys():
         if len(new[times]) == len(old[times]) == 1 and _alike(strangers[new[times][0]], lost[old[times][0]]):
@@ -67,12 +67,12 @@ def _matches(strangers: Mapping[str, Sight], lost: Mapping[str, OpenFile]) -> di
     return matches
 
 
-def _alike(sight: Sight, file: OpenFile | FailedFile) -> bool:
+def _alike(fingerprint: Fingerprint, file: OpenFile | FailedFile) -> bool:
     """Whether it may be that file, for all that is to be known where one of them has no inode."""
-    return not (sight.inode and file.inode) and (sight.size, sight.mtime_ns) == (file.size, file.mtime_ns)
+    return not (fingerprint.inode and file.inode) and (fingerprint.size, fingerprint.mtime_ns) == (file.size, file.mtime_ns)
 
 
-def _by_times(files: Mapping[str, Sight] | Mapping[str, OpenFile]) -> dict[tuple[int, int], list[str]]:
+def _by_times(files: Mapping[str, Fingerprint] | Mapping[str, OpenFile]) -> dict[tuple[int, int], list[str]]:
     found: dict[tuple[int, int], list[str]] = {}
     for name, file in files.items():
         found.setdefault((file.size, file.mtime_ns), []).append(name)
@@ -91,19 +91,19 @@ class FailedFiles:
     def __contains__(self, path: str) -> bool:
         return path in self._paths
 
-    def moved_to(self, tree: Tree, sight: Sight) -> tuple[str, FailedFile] | None:
-        """The failed file (and where it lay) that is now seen as `sight` somewhere else; None if it is no such file."""
-        alike = self._by_time.get((sight.size, sight.mtime_ns), ())
+    def moved_to(self, tree: Tree, fingerprint: Fingerprint) -> tuple[str, FailedFile] | None:
+        """The failed file (and where it lay) that is now seen as `fingerprint` somewhere else; None if it is no such file."""
+        alike = self._by_time.get((fingerprint.size, fingerprint.mtime_ns), ())
         for path, file in alike:
-            if sight.inode and sight.inode == file.inode and not _lies(tree, path, sight):
+            if fingerprint.inode and fingerprint.inode == file.inode and not _lies(tree, path, fingerprint):
                 return path, file
-        gone = [(path, file) for path, file in alike if _alike(sight, file) and not _lies(tree, path, sight)]
+        gone = [(path, file) for path, file in alike if _alike(fingerprint, file) and not _lies(tree, path, fingerprint)]
         return gone[0] if len(gone) == 1 else None
 
 
-def _lies(tree: Tree, path: str, sight: Sight) -> bool:
+def _lies(tree: Tree, path: str, fingerprint: Fingerprint) -> bool:
     try:
-        return Sight.of(tree.lstat(path), bool(sight.inode)).same_bytes(sight)
+        return Fingerprint.of(tree.lstat(path), bool(fingerprint.inode)).same_bytes(fingerprint)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
@@ -190,16 +190,16 @@ class OwnDirectories:
                 others.remove(name)
             else:
                 lost[name] = file
-        present, devices, all_seen = self._sights(arrivals.IN_PROGRESS, others)
+        present, devices, all_seen = self._fingerprints(arrivals.IN_PROGRESS, others)
         compared = compare(present, lost)
         for name, (old, job) in compared.renamed.items():
             if self._ledger.rename_open(job, name, self._context.address(name)):
                 self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
                 self._context.claimed([job])
                 self._context.place_left()
-        for name, sight in compared.strangers.items():
+        for name, fingerprint in compared.strangers.items():
             path = f"{arrivals.IN_PROGRESS}/{name}"
-            self._pending.see(path, sight, self._opened.pace(path, devices[name]), hinted=False)
+            self._pending.see(path, fingerprint, self._opened.pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(arrivals.IN_PROGRESS, {f"{arrivals.IN_PROGRESS}/{name}" for name in compared.strangers})
         # Half a listing must not pass for missing files.
         self._withdraw(compared.missing if whole and all_seen else {})
@@ -227,13 +227,13 @@ class OwnDirectories:
         known = self._ledger.query.failed_files(self._folder)
         failed = FailedFiles(known)
         others = [name for name in there if not name.endswith(arrivals.WHY) and f"{arrivals.FAILED}/{name}" not in failed]
-        present, devices, all_seen = self._sights(arrivals.FAILED, others)
+        present, devices, all_seen = self._fingerprints(arrivals.FAILED, others)
         found = set()
-        for name, sight in present.items():
+        for name, fingerprint in present.items():
             path = f"{arrivals.FAILED}/{name}"
-            if failed.moved_to(self._tree, sight) is not None:
+            if failed.moved_to(self._tree, fingerprint) is not None:
                 found.add(path)
-                self._pending.see(path, sight, self._opened.pace(path, devices[name]), hinted=False)
+                self._pending.see(path, fingerprint, self._opened.pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(arrivals.FAILED, found)
         if whole and all_seen and none_in_line:  # one that was moved may be in line
             paths = {f"{arrivals.FAILED}/{name}" for name in there}
@@ -245,7 +245,7 @@ class OwnDirectories:
         if not known and not self._gone:
             return
         now = time.monotonic()
-        moved = {sight.inode or (sight.size, sight.mtime_ns) for sight in self._pending.sights()}
+        moved = {fingerprint.inode or (fingerprint.size, fingerprint.mtime_ns) for fingerprint in self._pending.fingerprints()}
         missing = {
             path: file.job
             for path, file in known.items()
@@ -297,9 +297,9 @@ class OwnDirectories:
                 found.add(entry.name.partition("/")[2])
         return found, whole
 
-    def _sights(self, own: str, leaves: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
+    def _fingerprints(self, own: str, leaves: Iterable[str]) -> tuple[dict[str, Fingerprint], dict[str, int], bool]:
         """The files of these names in one of dropcap's directories, the devices they lie on, and whether all could be seen."""
-        present: dict[str, Sight] = {}
+        present: dict[str, Fingerprint] = {}
         devices: dict[str, int] = {}
         whole = True
         for name in leaves:
@@ -312,5 +312,5 @@ class OwnDirectories:
                 whole = False
                 continue
             if modes.S_ISREG(status.st_mode):
-                present[name], devices[name] = self._opened.sight(status), status.st_dev
+                present[name], devices[name] = self._opened.fingerprint(status), status.st_dev
         return present, devices, whole

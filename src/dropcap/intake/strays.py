@@ -214,7 +214,7 @@ class Strays:
         return others
 
     def _put_into(self, directory: str) -> Iterable[str]:
-        """The places of the files that dropcap has put there of late; of what is no day's, none."""
+        """The places of the files that dropcap has lately put there; of what is no day's, none."""
         if directory == arrivals.FAILED:
             return self._query.failed_files(self._folder)
         day = _day_of(directory)

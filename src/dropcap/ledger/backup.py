@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from dropcap.files import names
-from dropcap.ledger.chain import ACTS, Deed, Head, Sealer, Who, enter, entry_of, heads, is_head
+from dropcap.ledger.chain import ACTS, AuditAction, AuditActor, Head, Sealer, enter, entry_of, heads, is_head
 from dropcap.ledger.database import (
     OPEN_STATES,
     TABLE,
@@ -70,12 +70,12 @@ def heads_of(ledger: Path) -> list[Head]:
         return []
 
 
-def restore(copy: Path, ledger: Path, installation: str | None, who: Who, known: Sequence[Head] = ()) -> Path | None:
+def restore(copy: Path, ledger: Path, installation: str | None, actor: AuditActor, known: Sequence[Head] = ()) -> Path | None:
     """Put a copy in the ledger's place, while no dropcap runs; where the ledger was put that was there, if there was one.
 
     What was waiting when the copy was made may have been sent since, so it is read back before anything is sent again. That is an
-    act of `who`, with those heads that the copy lacks: of `known`, which were told last, and of the ledger that is there. A copy
-    from before there were chains has no place for it: its first start enters the act.
+    act of `actor`, with those heads that the copy lacks: of `known`, which were told last, and of the ledger that is there. A
+    copy from before there were chains has no place for it: its first start enters the act.
 
     Raises:
         LedgerError: it is no ledger, of a newer dropcap, or of another `installation` than the folders know.
@@ -86,7 +86,7 @@ def restore(copy: Path, ledger: Path, installation: str | None, who: Who, known:
         with open(copy, "rb") as source, open(temporary, "xb", opener=_private) as target:
             while piece := source.read(1 << 20):
                 target.write(piece)
-        _make_fit(temporary, copy, installation, who, list(dict.fromkeys([*known, *heads_of(ledger)])))
+        _make_fit(temporary, copy, installation, actor, list(dict.fromkeys([*known, *heads_of(ledger)])))
         _flush(temporary)
         aside = _aside(ledger)
         os.rename(temporary, ledger)
@@ -97,7 +97,7 @@ def restore(copy: Path, ledger: Path, installation: str | None, who: Who, known:
     return aside
 
 
-def _make_fit(temporary: Path, copy: Path, installation: str | None, who: Who, old: Sequence[Head]) -> None:
+def _make_fit(temporary: Path, copy: Path, installation: str | None, actor: AuditActor, old: Sequence[Head]) -> None:
     try:
         with _opened(temporary.absolute().as_uri()) as connection:
             connection.execute("pragma journal_mode = delete")
@@ -108,12 +108,12 @@ def _make_fit(temporary: Path, copy: Path, installation: str | None, who: Who, o
                 raise LedgerError(f"{copy} is a ledger of a newer dropcap: install that, then restore it")
             if told is None or (installation is not None and told[0] != installation):
                 raise LedgerError(f"{copy} is the ledger of another installation: its folders are not those of this state_dir")
-            _enter(connection, who, version, old)
+            _enter(connection, actor, version, old)
     except DatabaseError as error:
         raise LedgerError(f"{copy} cannot be used ({error}): name a file that `dropcap ledger backup` has made") from None
 
 
-def _enter(connection: SqliteWriter, who: Who, version: int, old: Sequence[Head]) -> None:
+def _enter(connection: SqliteWriter, actor: AuditActor, version: int, old: Sequence[Head]) -> None:
     """What was open may have been sent since, to whatever instance."""
     now, sealer = time.time(), Sealer()
     connection.execute("begin immediate")
@@ -138,7 +138,7 @@ def _enter(connection: SqliteWriter, who: Who, version: int, old: Sequence[Head]
     if version >= CHAINED:
         sealer.seal(connection)
         lost = [str(head) for head in old if not is_head(head, connection.execute(*entry_of(head)).fetchall())]
-        enter(connection, now, who, Deed.RESTORED, {"copy": True, "lost": lost})
+        enter(connection, now, actor, AuditAction.RESTORED, {"copy": True, "lost": lost})
     connection.execute("commit")
 
 
@@ -452,11 +452,11 @@ def _numbered(connection: Connection, table: MovedTable) -> Iterator[bytes]:
         found = connection.execute(f"{select} where {table.number} > ? {end}", (found[-1][0],)).fetchall()
 
 
-def enter_export(connection: Connection, who: Who) -> None:
-    """That a ledger is exported is an act of `who`, within a transaction, before it is done."""
+def enter_export(connection: Connection, actor: AuditActor) -> None:
+    """That a ledger is exported is an act of `actor`, within a transaction, before it is done."""
     header = header_of(connection)
     told = {"rows": _some(header.rows), "heads": header.heads}
-    enter(connection, time.time(), who, Deed.EXPORTED, told)
+    enter(connection, time.time(), actor, AuditAction.EXPORTED, told)
 
 
 def export(connection: Connection, target: Path) -> Header:
@@ -493,9 +493,9 @@ def export(connection: Connection, target: Path) -> Header:
     return header_of(connection)
 
 
-def bring_in(connection: Writer, engine: MovingEngine, file: IO[bytes], header: Header, who: Who) -> list[str]:
-    """Fill an empty ledger from a file that was `checked`, compare each row with it, enter that as an act of `who`; the heads of
-    the chains then. All or nothing.
+def bring_in(connection: Writer, engine: MovingEngine, file: IO[bytes], header: Header, actor: AuditActor) -> list[str]:
+    """Fill an empty ledger from a file that was `checked`, compare each row with it, enter that as an act of `actor`; the heads
+    of the chains then. All or nothing.
 
     Raises:
         NotEmpty: the ledger has been used.
@@ -511,7 +511,7 @@ def bring_in(connection: Writer, engine: MovingEngine, file: IO[bytes], header: 
         engine.number_on(connection)
         _compare(connection, file)
         told = {"rows": _some(header.rows), "heads": header.heads}
-        enter(connection, time.time(), who, Deed.IMPORTED, told)
+        enter(connection, time.time(), actor, AuditAction.IMPORTED, told)
         if broken := prove_within(connection).broken:
             raise NotTheSame(f"the chains of the file are not whole ({broken[0]}): nothing was imported; export again")
         return [str(head) for head in heads(connection)]

@@ -277,7 +277,7 @@ _ENCODE_SORTED = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort
 _NO_LOGIN = 2**32 - 1
 
 
-class Deed(StrEnum):
+class AuditAction(StrEnum):
     """What was done."""
 
     STARTED = "started"
@@ -297,7 +297,7 @@ class Deed(StrEnum):
     PRUNED = "pruned"  # jobs that were over were taken out of it
 
 
-class Means(StrEnum):
+class AuditChannel(StrEnum):
     """How it came to dropcap, and so what tells who did it."""
 
     SOCKET = "socket"  # the kernel's word on whose process asked
@@ -308,19 +308,19 @@ class Means(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class AuditActor:
     """The user of a process. `login` is who logged in before `sudo` and the like, where the kernel keeps that; `name` is what the
     system calls that one, else the user, and empty if it does not know."""
 
     uid: int | None
     login: int | None
-    way: Means
+    way: AuditChannel
     name: str = ""
 
     @classmethod
-    def on_the_page(cls, name: str) -> Who:
+    def on_the_page(cls, name: str) -> AuditActor:
         """Somebody who has signed in to the operator's page by the secret, with the name that they typed."""
-        return cls(None, None, Means.PAGE, name)
+        return cls(None, None, AuditChannel.PAGE, name)
 
     @property
     def told(self) -> str:
@@ -328,22 +328,22 @@ class Who:
         return self.name or f"uid {self.uid}"
 
     @classmethod
-    def me(cls, way: Means = Means.COMMAND) -> Who:
+    def me(cls, way: AuditChannel = AuditChannel.COMMAND) -> AuditActor:
         """This process."""
         return cls._named(os.getuid(), _login("self"), way)
 
     @classmethod
-    def peer(cls, connection: socket.socket) -> Who:
+    def peer(cls, connection: socket.socket) -> AuditActor:
         """Whose process has connected to a Unix socket, by the kernel's word."""
         pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        return cls._named(uid, _login(str(pid)), Means.SOCKET)
+        return cls._named(uid, _login(str(pid)), AuditChannel.SOCKET)
 
     @classmethod
-    def _named(cls, uid: int, login: int | None, way: Means) -> Who:
+    def _named(cls, uid: int, login: int | None, way: AuditChannel) -> AuditActor:
         return cls(uid, login, way, user_name(uid if login is None else login))
 
 
-NOBODY_KNOWS = Who(None, None, Means.SIGNAL)
+NOBODY_KNOWS = AuditActor(None, None, AuditChannel.SIGNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,13 +378,13 @@ def _login(process: str) -> int | None:
     return None if login == _NO_LOGIN else login
 
 
-def enter(connection: Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> int:
+def enter(connection: Connection, at: float, actor: AuditActor, what: AuditAction, told: Mapping[str, Any]) -> int:
     """Put an act into its chain, within a transaction; its number."""
     row = connection.execute("select id, n, head from chain where name = ?", (ACTS,)).fetchone()
     chain, n, head = row if row is not None else begun(connection, ACTS)
     n = max(n, connection.execute("select coalesce(max(n), 0) from act").fetchone()[0])
-    name, text = utf8(who.name) or "", _ENCODE_SORTED(told)
-    act = (n + 1, at, who.uid, who.login, name, who.way.value, what.value, text)
+    name, text = utf8(actor.name) or "", _ENCODE_SORTED(told)
+    act = (n + 1, at, actor.uid, actor.login, name, actor.way.value, what.value, text)
     head = of_act(as_head(head), act)
     connection.execute(
         "insert into act (n, at, uid, login, name, way, what, told, hash) values (?,?,?,?,?,?,?,?,?)", (*act, head)
@@ -436,7 +436,7 @@ class Pruned:
         return self._number, self._digest.hexdigest()
 
 
-def prune(connection: Connection, jobs: Sequence[int], at: float, who: Who) -> int:
+def prune(connection: Connection, jobs: Sequence[int], at: float, actor: AuditActor) -> int:
     """Take those of `jobs` that are over out of the ledger, but for the newest, within a transaction; how many those were."""
     over = _over(connection, jobs)
     if not over:
@@ -453,7 +453,7 @@ def prune(connection: Connection, jobs: Sequence[int], at: float, who: Who) -> i
         pruned.add(hash_)
     count, digest = pruned.told
     told = {"jobs": len(over), "entries": count, "sha256": digest, "heads": [str(head) for head in heads(connection)]}
-    act = enter(connection, at, who, Deed.PRUNED, told)
+    act = enter(connection, at, actor, AuditAction.PRUNED, told)
     connection.executemany("update seal set established = '', pruned = ? where entry = ?", [(act, entry) for entry, _ in entries])
     for some, marks in _with_marks(over):
         connection.execute(f"delete from history where job in ({marks})", some)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from dropcap.display import shown
 from dropcap.ledger import chain
-from dropcap.ledger.chain import FACTS, Deed, Who, enter_what_changed, facts_of, user_name
+from dropcap.ledger.chain import FACTS, AuditAction, AuditActor, enter_what_changed, facts_of, user_name
 from dropcap.ledger.database import OPEN_STATES, Conflict, Connection, forget_marks
 from dropcap.ledger.job import RETURNS, Address, Mark, MarkKind, NewFile, Refusal, State, digits, utf8
 from dropcap.ledger.query import MAY_HAVE_ARRIVED
@@ -264,7 +264,7 @@ class IntakeChanges(Writing):
     def rename_folder(self, now: float, old: str, new: str) -> None:
         """What was dropped into a folder belongs to it under its new name too, as does a pause by hand."""
         with self._writing() as connection:
-            chain.enter(connection, now, Who.me(), Deed.RENAME, {"from": old, "to": new})
+            chain.enter(connection, now, AuditActor.me(), AuditAction.RENAME, {"from": old, "to": new})
             for rename in _RENAMES:
                 connection.execute(rename, (new, old))
 

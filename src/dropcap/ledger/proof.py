@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.chain import ACTS, FACTS, Deed, Head, Pruned, as_head, canonical, genesis, of_act, of_entry, together
+from dropcap.ledger.chain import ACTS, FACTS, AuditAction, Head, Pruned, as_head, canonical, genesis, of_act, of_entry, together
 from dropcap.ledger.database import Connection, Database
 from dropcap.ledger.sqlite import SqliteDatabase
 
@@ -141,22 +141,22 @@ class _Prover:
             facts = json.loads(told)
         except ValueError:
             return
-        if what == Deed.RENAME:
+        if what == AuditAction.RENAME:
             for names in [{facts["from"]}, *self._moved.values()]:
                 if facts["from"] in names:
                     names.add(facts["to"])
             self._moved.setdefault(facts["from"], set()).add(facts["to"])
-        elif what == Deed.PRUNED:
+        elif what == AuditAction.PRUNED:
             self._told_pruned[n] = (facts.get("entries"), facts.get("sha256"))
             self._found.told.append(f"act {n}: {facts.get('jobs')} jobs with {facts.get('entries')} entries were pruned")
-        elif what == Deed.MIGRATED:
+        elif what == AuditAction.MIGRATED:
             counts = f"{facts.get('job')} jobs with {facts.get('history')} entries"
             self._found.told.append(f"act {n}: upgraded from version {facts.get('from')} to {facts.get('to')}, with {counts}")
-        elif what == Deed.IMPORTED:
+        elif what == AuditAction.IMPORTED:
             rows = facts.get("rows", {})
             counts = f"{rows.get('job', 0)} jobs with {rows.get('history', 0)} entries"
             self._found.told.append(f"act {n}: brought here from an export, with {counts}")
-        elif what == Deed.RESTORED:
+        elif what == AuditAction.RESTORED:
             how = "a copy was put in the ledger's place" if facts.get("copy") else "entries were missing at a start"
             lost = ", ".join(facts.get("lost", []))
             self._found.told.append(f"act {n}: {how}" + (f", which lacks entries up to {lost}" if lost else ""))

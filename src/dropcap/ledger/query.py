@@ -214,7 +214,7 @@ class IntakeQuery(Rows):
         """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only.
 
         One that was renamed there before its place was entered (a crash came between) has the place that it had at first. One
-        whose place another has by now was moved, nobody knows whither: it has a place where nothing can lie.
+        whose place another has by now was moved, nobody knows where to: it has a place where nothing can lie.
         """
         sql = (
             "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
@@ -391,8 +391,8 @@ class DeliveryQuery(Rows):
         """The jobs, newest first, that have brought a file with the size, mtime and inode of this one to an instance of its
         place, and to done/."""
         its = "state = 'done' and filed_as is not null and size = ?7 and mtime_ns = ?8 and inode = ?9 order by id desc"
-        sight = (job.size, digits(job.mtime_ns), digits(job.inode))
-        return self._jobs(f"where {_AT_ITS_PLACE} and {its}", *_place_of(job), *sight)
+        fingerprint = (job.size, digits(job.mtime_ns), digits(job.inode))
+        return self._jobs(f"where {_AT_ITS_PLACE} and {its}", *_place_of(job), *fingerprint)
 
     def late_sends(self, now: float, limit: int = 20) -> list[int]:
         """Jobs that were taken over in `sending`, and whose places are due to be looked at once more."""

@@ -174,7 +174,7 @@ class HostsNow:
         return [folder for folder in folders if self.holder(folder) is None]
 
     def stranded(self, folders: Iterable[str]) -> list[str]:
-        """Those that no living host has, be it that one holds them all the same."""
+        """Those that no living host has, even if a dead one still holds them."""
         return [folder for folder in folders if all(folder in host.lacks for host in self.alive)]
 
     def untaken_for(self, folder: str, now: float) -> float:
@@ -349,7 +349,7 @@ class PeopleQuery(HostsQuery):
         name: str | None = None,
         record: str | None = None,
     ) -> list[Job]:
-        """The jobs of late, newest first; what is wanted as in `Wanted`."""
+        """The latest jobs, newest first; what is wanted as in `WantedJobs`."""
         where, values = _which(WantedJobs(failed, since, math.inf, folder, None, name, record))
         return self._jobs(f"where {where} order by id desc limit ?", *values, limit)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.chain import Deed, Means, Sealer, Who, enter, heads
+from dropcap.ledger.chain import AuditAction, AuditActor, AuditChannel, Sealer, enter, heads
 from dropcap.ledger.database import (
     OPEN_STATES,
     VERSION,
@@ -200,7 +200,9 @@ def _entered(connection: Connection, before: int, now: int) -> None:
     """The upgrade is an act, with what every chain ends with now. The first one vouches for nothing that was there before."""
     found = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in ("job", "history")}
     told = {"from": before, "to": now, **found, "heads": [str(head) for head in heads(connection)]}
-    enter(connection, time.time(), Who.me(Means.ITSELF), Deed.MIGRATED if before else Deed.CREATED, told)
+    enter(
+        connection, time.time(), AuditActor.me(AuditChannel.ITSELF), AuditAction.MIGRATED if before else AuditAction.CREATED, told
+    )
 
 
 #: Pages of the write-ahead log after which it is written back into the ledger and begun anew.

@@ -24,7 +24,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import structlog
 
 from dropcap.ledger import chain
-from dropcap.ledger.chain import Deed, Sealer, Who
+from dropcap.ledger.chain import AuditAction, AuditActor, Sealer
 from dropcap.ledger.database import Damaged, Database, DatabaseError, LeaseLost, Unavailable, Writer
 from dropcap.ledger.query import Query
 from dropcap.ledger.sqlite import SqliteDatabase
@@ -404,19 +404,19 @@ class Writing:
         return self.database.gone()
 
     @durable
-    def act(self, now: float, /, who: Who, what: Deed, **told: Any) -> None:
+    def act(self, now: float, /, actor: AuditActor, what: AuditAction, **told: Any) -> None:
         """Enter that somebody has dropcap do something, before it is done; of several hosts, on which."""
         if self.shared:
             told["host"] = socket.gethostname()
         with self._writing() as connection:
-            chain.enter(connection, now, who, what, told)
+            chain.enter(connection, now, actor, what, told)
 
     @durable
-    def prune(self, now: float, jobs: Sequence[int], who: Who, folder: str | None = None) -> int:
+    def prune(self, now: float, jobs: Sequence[int], actor: AuditActor, folder: str | None = None) -> int:
         """Take jobs that are over out of the ledger, with their history; how many those were. An act says so. `folder`: it is
         theirs, and one in which this host works."""
         with self._writing(folder) as connection:
-            return chain.prune(connection, jobs, now, who)
+            return chain.prune(connection, jobs, now, actor)
 
     def keep_document(self, text: str) -> str | None:
         """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""

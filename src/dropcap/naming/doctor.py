@@ -29,7 +29,7 @@ from dropcap.naming.finding import (
     wanted_ending,
     without_signs_before,
 )
-from dropcap.naming.pieces import SURE, Alignment, Piece, Subject, in_order, keeps_digits, ways
+from dropcap.naming.pieces import SURE, Alignment, Piece, Subject, alignments, in_order, keeps_digits
 from dropcap.routing.pattern import Capture, Element, Group, Literal, is_text, normal
 from dropcap.routing.route import Route, matches, route
 from dropcap.routing.rule import Rule, Template
@@ -229,27 +229,29 @@ class _Search:
         before = len(normal(self._directory)) + 1 if rule.pattern.whole and self._directory else 0
         text = normal(_joined(self._directory, cleaned.text)) if before else cleaned.text
         asked = 0
-        for way in ways(elements, Subject(text, rule.pattern.case_sensitive, self._meter, _telling(rule), _tables(rule))):
-            pieces = way.pieces()
-            if way.doubt or wrong or way.cost > SURE or not _keeps_digits(pieces, text):
-                cost = way.cost + (_OTHER_KIND if wrong else 0.0)
+        for alignment in alignments(
+            elements, Subject(text, rule.pattern.case_sensitive, self._meter, _telling(rule), _tables(rule))
+        ):
+            pieces = alignment.pieces()
+            if alignment.doubt or wrong or alignment.cost > SURE or not _keeps_digits(pieces, text):
+                cost = alignment.cost + (_OTHER_KIND if wrong else 0.0)
                 self._doubtful.append(_Doubtful(cost, rule, pieces, cleaned, before, wrong))
             elif asked < _ASKED:
                 asked += 1
-                self._ask(rule, way, text, cleaned, before)
+                self._ask(rule, alignment, text, cleaned, before)
 
-    def _ask(self, rule: Rule, way: Alignment, text: str, cleaned: Cleaned, before: int) -> None:
-        if not way.wanted.startswith(text[:before]):
+    def _ask(self, rule: Rule, alignment: Alignment, text: str, cleaned: Cleaned, before: int) -> None:
+        if not alignment.wanted.startswith(text[:before]):
             return  # it would belong into another folder
         self._meter.spend(_ROUTING)
-        name = _joined(self._directory, way.wanted[before:])
+        name = _joined(self._directory, alignment.wanted[before:])
         found = self._accepted(name)
         if found is None or found.rule is not rule:
             return
-        pieces = way.pieces()
+        pieces = alignment.pieces()
         findings = (*cleaned.findings, *told_by(pieces, cleaned, before))
         if findings:
-            self.meant.append(_Meant(name, way.cost, rule, findings, tuple(_checks(rule, pieces, text))))
+            self.meant.append(_Meant(name, alignment.cost, rule, findings, tuple(_checks(rule, pieces, text))))
 
     def _accepted(self, name: str) -> Route | None:
         if len(os.fsencode(_leaf(name))) > names.LONGEST or not matches(self._rules, name):

@@ -373,10 +373,10 @@ class Alignment:
     def pieces(self) -> list[Piece]:
         """From the first to the last."""
         found: list[Piece] = []
-        way: Alignment | None = self
-        while way is not None and way.last is not None:
-            found.append(way.last)
-            way = way.before
+        alignment: Alignment | None = self
+        while alignment is not None and alignment.last is not None:
+            found.append(alignment.last)
+            alignment = alignment.before
         return found[::-1]
 
     def with_(self, piece: Piece) -> Alignment:
@@ -384,18 +384,18 @@ class Alignment:
         return Alignment(piece.end, self.cost + piece.cost, self.wanted + piece.wanted, self.doubt or piece.doubt, piece, self)
 
 
-def ways(elements: Sequence[Element], name: Subject) -> list[Alignment]:
+def alignments(elements: Sequence[Element], name: Subject) -> list[Alignment]:
     """The cheapest ways to lay the whole name along `elements`. Raises TooDear."""
     found = _along(runs(elements), (), [Alignment()], name)
-    ended = [way if way.at == len(name.text) else _with_the_rest(way, name) for way in found]
-    return sorted((way for way in ended if way.cost <= MOST), key=attrgetter("cost"))
+    ended = [alignment if alignment.at == len(name.text) else _with_the_rest(alignment, name) for alignment in found]
+    return sorted((alignment for alignment in ended if alignment.cost <= MOST), key=attrgetter("cost"))
 
 
-def _with_the_rest(way: Alignment, name: Subject) -> Alignment:
-    cost = sum(removal(name.text, at) for at in range(way.at, len(name.text)))
-    if cost <= 1.0 and not any(one.isdigit() for one in name.text[way.at :]):
-        return way.with_(Piece(way.at, len(name.text), cost, "", None))
-    return way.with_(Piece(way.at, len(name.text), DOUBT, "", None, Kind.EXTRA, True))
+def _with_the_rest(alignment: Alignment, name: Subject) -> Alignment:
+    cost = sum(removal(name.text, at) for at in range(alignment.at, len(name.text)))
+    if cost <= 1.0 and not any(one.isdigit() for one in name.text[alignment.at :]):
+        return alignment.with_(Piece(alignment.at, len(name.text), cost, "", None))
+    return alignment.with_(Piece(alignment.at, len(name.text), DOUBT, "", None, Kind.EXTRA, True))
 
 
 def _along(
@@ -407,9 +407,11 @@ def _along(
             begun = _cheapest([*begun, *_along(runs(part.parts), following, begun, name)])
             continue
         offers: dict[int, list[Piece]] = {}  # by where they begin: several ways may have come there
-        for at in dict.fromkeys(way.at for way in begun):
+        for at in dict.fromkeys(alignment.at for alignment in begun):
             offers[at] = list(_offered(part, following, name, at))
-        further = [way.with_(piece) for way in begun for piece in offers[way.at] if piece.cost <= MOST - way.cost]
+        further = [
+            alignment.with_(piece) for alignment in begun for piece in offers[alignment.at] if piece.cost <= MOST - alignment.cost
+        ]
         name.meter.spend(4 * len(further))
         begun = _cheapest(further)
         if not begun:
@@ -431,8 +433,8 @@ def _elements(parts: Sequence[str | Capture | Wildcard | Group]) -> Iterator[Ele
 def _cheapest(found: list[Alignment]) -> list[Alignment]:
     """The few cheapest, each ending and wording once."""
     kept: dict[tuple[int, str], Alignment] = {}
-    for way in sorted(found, key=attrgetter("cost")):
-        kept.setdefault((way.at, way.wanted), way)
+    for alignment in sorted(found, key=attrgetter("cost")):
+        kept.setdefault((alignment.at, alignment.wanted), alignment)
         if len(kept) == _WAYS:
             break
     return list(kept.values())

@@ -17,7 +17,7 @@ import structlog
 
 from dropcap.config.model import Notify
 from dropcap.ledger.job import Pause
-from dropcap.reasons import Reason, Scope, Told, explained
+from dropcap.reasons import NoticeKind, Reason, Scope, explained
 from dropcap.snapshot import FolderNow, Snapshot
 
 #: Names of files in one notification, for those who may have them.
@@ -28,7 +28,7 @@ MOST_NAMES = 10
 class Notice:
     """Something to tell. Concerned are `projects` and `folders`, or, without any, all. `names` is for those who may have it."""
 
-    kind: Told
+    kind: NoticeKind
     text: str
     at: float
     projects: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class Notices:
             there = {folder.name for folder in now.configured} | {project.name for project in now.projects}
             left = known.folders and not there & {*known.folders, *known.projects}
             how = "It is no longer in the configuration" if left else "Over"
-            yield Notice(Told.RESUMED, f"{how}: {known.text}", now.at, known.projects, known.folders)
+            yield Notice(NoticeKind.RESUMED, f"{how}: {known.text}", now.at, known.projects, known.folders)
 
     def pending(self, now: Snapshot, waits: bool, digest: float) -> bool:
         """Whether it is time to tell of files; `waits` says whether some have come to wait for somebody since the last time."""
@@ -139,7 +139,7 @@ class Notices:
             self._strays[folder.name] = folder.stray_count
             if its.reasons or its.strays > 0:
                 text = f"{folder.name}: {'. '.join(_sentences(its))}. Run: dropcap status --folder {folder.name}"
-                notices.append(Notice(Told.FILES, text, now.at, (folder.project,), (folder.name,), ", ".join(its.names)))
+                notices.append(Notice(NoticeKind.FILES, text, now.at, (folder.project,), (folder.name,), ", ".join(its.names)))
         self._pending, self.files_until = None, now.at
         return notices
 
@@ -163,7 +163,7 @@ class Condition:
     """
 
     key: str
-    kind: Told
+    kind: NoticeKind
     text: str
     remedy: str
     since: float
@@ -180,19 +180,19 @@ def conditions(now: Snapshot) -> tuple[Condition, ...]:
 def _of_all(now: Snapshot) -> Iterator[Condition]:
     if now.damaged:
         remedy = "No file is lost. Find out why the disk damaged it."
-        yield Condition("ledger damaged", Told.LEDGER, "The ledger is damaged.", remedy, now.at, at_once=True)
+        yield Condition("ledger damaged", NoticeKind.LEDGER, "The ledger is damaged.", remedy, now.at, at_once=True)
     elif now.unwritable:
         text = "The ledger cannot be written: nothing is taken or sent."
-        yield Condition("ledger", Told.LEDGER, text, f"{now.mend[:1].upper()}{now.mend[1:]}.", now.at)
+        yield Condition("ledger", NoticeKind.LEDGER, text, f"{now.mend[:1].upper()}{now.mend[1:]}.", now.at)
     if now.problems:
         number = len(now.problems)
         text = f"The configuration has {number} {'problem' if number == 1 else 'problems'}; what they concern is out of service."
         yield Condition(
-            "configuration", Told.MISCONFIGURED, text, "Run: dropcap check. Then: dropcap reload", now.at, at_once=True
+            "configuration", NoticeKind.MISCONFIGURED, text, "Run: dropcap check. Then: dropcap reload", now.at, at_once=True
         )
     if not now.alive:
         text = "A part of dropcap hangs."
-        yield Condition("alive", Told.ENDED, text, "Look into its log, then restart it.", now.at)
+        yield Condition("alive", NoticeKind.ENDED, text, "Look into its log, then restart it.", now.at)
 
 
 def _pauses(now: Snapshot) -> Iterator[Condition]:
@@ -208,7 +208,7 @@ def _pauses(now: Snapshot) -> Iterator[Condition]:
         why = " by hand." if pause.reason == Reason.BY_HAND else f". {explained(pause.reason).title}."
         yield Condition(
             f"pause {pause.scope} {pause.name}",
-            Told.PAUSED,
+            NoticeKind.PAUSED,
             f"The {pause.scope} {pause.name} is paused{why}",
             _what_next(pause),
             pause.since,
@@ -240,22 +240,31 @@ def _of_folder(folder: FolderNow, now: Snapshot) -> Iterator[Condition]:
     if folder.away or folder.name in now.stranded:
         text = f"The folder {folder.name} is away: nothing is taken from it."
         yield Condition(
-            f"away {folder.name}", Told.AWAY, text, f"Run: dropcap status --folder {folder.name}", now.at, projects, folders
+            f"away {folder.name}", NoticeKind.AWAY, text, f"Run: dropcap status --folder {folder.name}", now.at, projects, folders
         )
     if folder.full or folder.cannot_file:
         text = f"The disk of the folder {folder.name} is full, or takes no files."
         yield Condition(
-            f"full {folder.name}", Told.AWAY, text, "Make room there. dropcap goes on by itself.", now.at, projects, folders
+            f"full {folder.name}", NoticeKind.AWAY, text, "Make room there. dropcap goes on by itself.", now.at, projects, folders
         )
     if folder.mistake:
         text = f"The folder {folder.name} goes on by its last good configuration: the new one has a mistake."
         yield Condition(
-            f"mistake {folder.name}", Told.MISCONFIGURED, text, "Run: dropcap check", now.at, projects, folders, at_once=True
+            f"mistake {folder.name}",
+            NoticeKind.MISCONFIGURED,
+            text,
+            "Run: dropcap check",
+            now.at,
+            projects,
+            folders,
+            at_once=True,
         )
     if folder.overdue is not None:
         text = f"Nothing was dropped into the folder {folder.name}, and a file was expected."
         remedy = "Ask those who drop files there, or look at what writes them."
-        yield Condition(f"expected {folder.name}", Told.EXPECTED, text, remedy, folder.overdue, projects, folders, at_once=True)
+        yield Condition(
+            f"expected {folder.name}", NoticeKind.EXPECTED, text, remedy, folder.overdue, projects, folders, at_once=True
+        )
 
 
 log = structlog.get_logger()
@@ -274,7 +283,7 @@ class Outgoing:
     """A text for somebody."""
 
     to: str
-    kind: Told
+    kind: NoticeKind
     at: float
     text: str
 
@@ -306,7 +315,7 @@ class Outbox:
     def _load(self, now: float) -> None:
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            entries = [Outgoing(str(o["to"]), Told(o["kind"]), float(o["at"]), str(o["text"])) for o in kept["entries"]]
+            entries = [Outgoing(str(o["to"]), NoticeKind(o["kind"]), float(o["at"]), str(o["text"])) for o in kept["entries"]]
             notices, left_out = Notices.of(kept, now), {str(to): int(number) for to, number in kept["left_out"].items()}
         except FileNotFoundError:
             return
@@ -382,7 +391,7 @@ class Outbox:
         more = len(entries) - len(texts) + self._left_out.get(to, 0)
         if more:
             texts.insert(0, f"{more} earlier messages are left out here; dropcap status tells what is so now.")
-        good = all(entry.kind is Told.RESUMED for entry in entries)
+        good = all(entry.kind is NoticeKind.RESUMED for entry in entries)
         title = "dropcap: it goes on" if good else f"dropcap: {_about(entries)}"
         return Message(to, title, "\n\n".join(texts), entries, good)
 
@@ -409,13 +418,13 @@ def _when(at: float) -> str:
 
 
 _ABOUT = {
-    Told.PAUSED: "something is paused",
-    Told.AWAY: "a folder is away or full",
-    Told.MISCONFIGURED: "the configuration has a problem",
-    Told.LEDGER: "its ledger has trouble",
-    Told.FILES: "files wait for somebody",
-    Told.EXPECTED: "a file is missing",
-    Told.ENDED: "it does not run as it should",
+    NoticeKind.PAUSED: "something is paused",
+    NoticeKind.AWAY: "a folder is away or full",
+    NoticeKind.MISCONFIGURED: "the configuration has a problem",
+    NoticeKind.LEDGER: "its ledger has trouble",
+    NoticeKind.FILES: "files wait for somebody",
+    NoticeKind.EXPECTED: "a file is missing",
+    NoticeKind.ENDED: "it does not run as it should",
 }
 
 

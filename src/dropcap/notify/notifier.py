@@ -19,7 +19,7 @@ from dropcap.config.model import Notify, Recipient
 from dropcap.config.secrets import SecretError
 from dropcap.ledger.reports import Figures
 from dropcap.notify.notices import MOST_NAMES, Files, Message, Notice, Outbox
-from dropcap.reasons import Told
+from dropcap.reasons import NoticeKind
 from dropcap.snapshot import Snapshot
 from dropcap.threads import begin
 
@@ -205,7 +205,7 @@ class Notifier:
     def ends(self, why: str) -> None:
         """dropcap is about to end for a reason that people should know: kept, and told now or after the next start."""
         with self._lock:
-            self._outbox.put([Notice(Told.ENDED, why, time.time())], self._notify)
+            self._outbox.put([Notice(NoticeKind.ENDED, why, time.time())], self._notify)
             self._outbox.keep()
         self._wake.set()
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from dropcap import __version__
 from dropcap.config.model import SHORTEST_SECRET, Config, Folder, PostgresLedger, Project, SecretPlace
 from dropcap.config.secrets import SecretError
-from dropcap.delivery.project_client import way_of
+from dropcap.delivery.project_client import connection_of
 from dropcap.display import shown
 from dropcap.intake.mounts import Mounts
 from dropcap.ledger.database import VERSION, DatabaseError
@@ -31,7 +31,7 @@ from dropcap.ledger.postgres.wire import Connector, Wire, WireConnection
 from dropcap.ledger.query import Query
 from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.preflight.remark import Level, Place, Remark, group_called, of_secret, on_machine, place_of
-from dropcap.redcap.connect import NoWay, Trust
+from dropcap.redcap.connect import ConnectError, Trust
 from dropcap.threads import REMEDY, needed
 
 _LEDGER, _HOSTS = on_machine("ledger"), on_machine("hosts")
@@ -323,8 +323,8 @@ def _way_remarks(project: Project) -> Iterator[Remark]:
     if not named:
         return
     try:
-        Trust(way_of(project)).context()
-    except NoWay as error:
+        Trust(connection_of(project)).context()
+    except ConnectError as error:
         yield Remark("error", where, error.message, error.remedy)
         return
     yield Remark("ok", where, f"{' and '.join(dict.fromkeys(named))} can be used")

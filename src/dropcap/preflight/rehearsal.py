@@ -15,13 +15,13 @@ from dropcap.content.examiner import is_volume, judged
 from dropcap.content.reader import UNDECIDED, Wholeness
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.plan import Create, Facts, Send, impossible, plan
-from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.project_client import ProjectClient
 from dropcap.delivery.work import not_in_its_group
 from dropcap.files.names import is_temporary
 from dropcap.files.regular import Lease, writer_free
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import owner
-from dropcap.intake.arrivals import OWN, RestTime, Seen, Sight, settled_at, top
+from dropcap.intake.arrivals import OWN, Fingerprint, Observation, RestTime, settled_at, top
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.owner import lies_above
 from dropcap.intake.strays import Marks, is_left
@@ -183,7 +183,7 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
         return "somebody is writing to it"
     now, wall = time.monotonic(), time.time_ns()
     age = max(0, wall - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
-    seen = Seen(Sight.of(status), now - age, now - age)
+    seen = Observation(Fingerprint.of(status), now - age, now - age)
     left = settled_at(seen, RestTime(folder.settle_closed, folder.settle_quiet, local), lease) - now
     return f"it was changed just now: it must rest for {left:.0f} s more" if left > 0.5 else None
 
@@ -201,7 +201,7 @@ def _cut_off(tree: Tree, name: str, check: ContentCheck) -> str | None:
             finally:
                 os.close(fd)
     except OSError:
-        return None  # whoever takes it meets the same and tells
+        return None  # taking it meets the same error, and reports it
     if finding.is_cut and check is not ContentCheck.OFF:
         return f"{CUT_OFF}: {finding.why}"
     return DISK_WAS_FULL if full and finding.verdict is not Wholeness.WHOLE else None
@@ -211,21 +211,21 @@ def _cut_off(tree: Tree, name: str, check: ContentCheck) -> str | None:
 GROUP = 500
 
 
-def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lying]) -> Iterator[Prospect]:
+def rehearse(client: ProjectClient, structure: ProjectStructure, lying: Sequence[Lying]) -> Iterator[Prospect]:
     """What REDCap says to the files of one project, in their order.
 
     Raises:
         RedcapError: it did not answer as it should; the files that were not yielded were not asked about.
     """
     creates = any(one.route.settings.missing_record is MissingRecord.CREATE for one in lying)
-    booked = _Booked(structure, line.group() if creates else "")
+    booked = _Booked(structure, client.group() if creates else "")
     for start in range(0, len(lying), GROUP):
         group = lying[start : start + GROUP]
-        refused = [_hopeless(line, structure, one) for one in group]
+        refused = [_hopeless(client, structure, one) for one in group]
         questions = [
             Question(number, one.route.target, one.route.settings) for number, one in enumerate(group) if refused[number] is None
         ]
-        facts = look_up(line.client, structure, questions) if questions else {}
+        facts = look_up(client.redcap, structure, questions) if questions else {}
         for number, one in enumerate(group):
             hopeless = refused[number]
             if hopeless is not None:
@@ -234,9 +234,9 @@ def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lyi
                 yield booked.outcome(one, facts[number])
 
 
-def _hopeless(line: ProjectLine, structure: ProjectStructure, one: Lying) -> Refused | None:
+def _hopeless(client: ProjectClient, structure: ProjectStructure, one: Lying) -> Refused | None:
     target = one.route.target
-    return line.refuses(one.prospect.size, target.upload_as) or impossible(structure, target)
+    return client.refuses(one.prospect.size, target.upload_as) or impossible(structure, target)
 
 
 class _Booked:

@@ -24,7 +24,7 @@ from dropcap.reasons import Reason
 from dropcap.secret import Secret
 
 
-class NoWay(Exception):  # noqa: N818
+class ConnectError(Exception):
     """Something on the way to the server, and the server was sent nothing. `remedy` is empty if waiting is all there is to do."""
 
     def __init__(self, reason: Reason, message: str, remedy: str = "") -> None:
@@ -36,7 +36,7 @@ class NoWay(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy that connects to servers (CONNECT). `credentials` gives `user:password`, or raises `NoWay`."""
+    """An HTTP proxy that connects to servers (CONNECT). `credentials` gives `user:password`, or raises `ConnectError`."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ class Proxy:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ConnectionSettings:
     """Files are PEM. `ca_file` None: the system's trust store; `client_key_file` None: the key is in `client_cert_file`."""
 
     ca_file: Path | None = None
@@ -56,7 +56,7 @@ class Way:
     proxy: Proxy | None = None
 
 
-DIRECT = Way()
+DIRECT = ConnectionSettings()
 
 
 def authority(host: str, port: int) -> str:
@@ -70,55 +70,55 @@ _PEM = "put {} there, in PEM (text that begins with -----BEGIN {}-----)"
 class Trust:
     """The TLS settings of one way. Thread-safe."""
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
+    def __init__(self, connection: ConnectionSettings) -> None:
+        self._connection = connection
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._sight: tuple[tuple[int, int, int], ...] = ()
+        self._fingerprint: tuple[tuple[int, int, int], ...] = ()
 
     def context(self) -> ssl.SSLContext:
-        """The settings as the files are now. Raises `NoWay` if one of them cannot be used."""
+        """The settings as the files are now. Raises `ConnectError` if one of them cannot be used."""
         with self._lock:
-            sight = tuple(_sight(key, path) for key, path in _files(self._way))
-            if self._context is None or sight != self._sight:
-                self._context, self._sight = _context(self._way), sight
+            fingerprint = tuple(_fingerprint(key, path) for key, path in _files(self._connection))
+            if self._context is None or fingerprint != self._fingerprint:
+                self._context, self._fingerprint = _context(self._connection), fingerprint
             return self._context
 
 
-def _files(way: Way) -> list[tuple[str, Path]]:
+def _files(connection: ConnectionSettings) -> list[tuple[str, Path]]:
     named = (
-        ("ca_file", way.ca_file),
-        ("client_cert_file", way.client_cert_file),
-        ("client_key_file", way.client_key_file),
+        ("ca_file", connection.ca_file),
+        ("client_cert_file", connection.client_cert_file),
+        ("client_key_file", connection.client_key_file),
     )
     return [(key, path) for key, path in named if path is not None]
 
 
-def _sight(key: str, path: Path) -> tuple[int, int, int]:
+def _fingerprint(key: str, path: Path) -> tuple[int, int, int]:
     try:
         status = os.stat(path)
         with open(path, "rb"):
             pass
     except FileNotFoundError:
-        raise NoWay(Reason.CERTIFICATE, f"{key}: there is no {path}", "correct the path") from None
+        raise ConnectError(Reason.CERTIFICATE, f"{key}: there is no {path}", "correct the path") from None
     except OSError as error:
         message = f"{key}: {path} cannot be read ({error.strerror})"
-        raise NoWay(Reason.CERTIFICATE, message, "let dropcap's user read it") from None
+        raise ConnectError(Reason.CERTIFICATE, message, "let dropcap's user read it") from None
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _context(way: Way) -> ssl.SSLContext:
+def _context(connection: ConnectionSettings) -> ssl.SSLContext:
     context: ssl.SSLContext
-    if way.ca_file is None:
+    if connection.ca_file is None:
         context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     else:
         try:
-            context = ssl.create_default_context(cafile=str(way.ca_file))
+            context = ssl.create_default_context(cafile=str(connection.ca_file))
         except (OSError, ssl.SSLError) as error:
-            message = f"ca_file: {way.ca_file} cannot be used ({_said(error)})"
-            raise NoWay(Reason.CERTIFICATE, message, _PEM.format("the authority's certificate", "CERTIFICATE")) from None
-    if way.client_cert_file is not None:
-        _show(context, way.client_cert_file, way.client_key_file)
+            message = f"ca_file: {connection.ca_file} cannot be used ({_said(error)})"
+            raise ConnectError(Reason.CERTIFICATE, message, _PEM.format("the authority's certificate", "CERTIFICATE")) from None
+    if connection.client_cert_file is not None:
+        _show(context, connection.client_cert_file, connection.client_key_file)
     return context
 
 
@@ -136,7 +136,7 @@ def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
         where = key or certificate
         if asked:
             message = f"the key in {where} is encrypted, and nobody is there to enter its password"
-            raise NoWay(
+            raise ConnectError(
                 Reason.CERTIFICATE, message, f"write it without one, with mode 0600: openssl pkey -in {where} -out NEW"
             ) from None
         both = f"client_cert_file: {certificate} and its key" + (f" in {key}" if key else "")
@@ -145,7 +145,7 @@ def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
         else:
             message = f"{both} cannot be used ({_said(error)})"
             remedy = _PEM.format("the certificate", "CERTIFICATE") + ", and its key there or in `client_key_file`"
-        raise NoWay(Reason.CERTIFICATE, message, remedy) from None
+        raise ConnectError(Reason.CERTIFICATE, message, remedy) from None
 
 
 def _said(error: Exception) -> str:
@@ -252,7 +252,7 @@ class Tunnel:
         self._refused: tuple[Secret, float] | None = None
 
     def reach(self, timeout: float, options: object) -> socket.socket:
-        """A connection to the proxy itself. Raises `NoWay`."""
+        """A connection to the proxy itself. Raises `ConnectError`."""
         proxy = self._proxy
         try:
             return tcp.create_connection((proxy.host, proxy.port), timeout, socket_options=options)  # type: ignore[arg-type]
@@ -261,10 +261,10 @@ class Tunnel:
         except (OSError, UnicodeError) as error:  # gaierror among them
             said = getattr(error, "strerror", None) or str(error)
         remedy = "see that the proxy runs and that `proxy` names it; dropcap asks again by itself"
-        raise NoWay(Reason.UNREACHABLE, f"no connection to the proxy {proxy}: {said}", remedy)
+        raise ConnectError(Reason.UNREACHABLE, f"no connection to the proxy {proxy}: {said}", remedy)
 
     def open(self, sock: socket.socket, host: str, port: int, timeout: float) -> None:
-        """Have the proxy connect to a server, within `timeout` seconds. Raises `NoWay`."""
+        """Have the proxy connect to a server, within `timeout` seconds. Raises `ConnectError`."""
         server = authority(host, port)
         if self._proxy.credentials is None:
             self._judge(server, *self._ask(sock, server, None, timeout), shown=False)
@@ -298,14 +298,14 @@ class Tunnel:
             head = self._head(sock, time.monotonic() + timeout)
         except TimeoutError:
             message = f"the proxy {self._proxy} did not open the way to {server} within {timeout:g} s"
-            raise NoWay(Reason.UNREACHABLE, message) from None
+            raise ConnectError(Reason.UNREACHABLE, message) from None
         except OSError as error:
             message = f"the connection to the proxy {self._proxy} was lost: {error.strerror or error}"
-            raise NoWay(Reason.UNREACHABLE, message) from None
+            raise ConnectError(Reason.UNREACHABLE, message) from None
         lines = head.splitlines()
         found = re.match(r"HTTP/1\.[0-9] +([1-5][0-9][0-9])(?: |$)", lines[0]) if lines else None
         if found is None:
-            raise NoWay(
+            raise ConnectError(
                 Reason.PROXY, f"what answers at {self._proxy} is not an HTTP proxy", "correct `proxy`: its host and its port"
             )
         return int(found[1]), fields([line for line in lines[1:] if line])
@@ -335,24 +335,26 @@ class Tunnel:
             offered = _schemes(headers)
             if offered and "Basic" not in offered:
                 message = f"the proxy {proxy} accepts no user and password, only {', '.join(offered)} ({status})"
-                raise NoWay(Reason.PROXY, message, "ask the proxy's administrator to let this machine through without a log-in")
+                raise ConnectError(
+                    Reason.PROXY, message, "ask the proxy's administrator to let this machine through without a log-in"
+                )
             if shown:
                 raise self._refuses_credentials()
             remedy = "write user:password into a file of mode 0600 and name it in `proxy_credentials_file`"
-            raise NoWay(Reason.PROXY, f"the proxy {proxy} asks for a user and a password ({status})", remedy)
+            raise ConnectError(Reason.PROXY, f"the proxy {proxy} asks for a user and a password ({status})", remedy)
         if status >= 500 and status not in (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED):
             remedy = "check `url`; if it is right, ask the proxy's administrator; dropcap asks again by itself"
-            raise NoWay(Reason.UNREACHABLE, f"the proxy {proxy} does not reach {server} ({said})", remedy)
+            raise ConnectError(Reason.UNREACHABLE, f"the proxy {proxy} does not reach {server} ({said})", remedy)
         remedy = f"ask the proxy's administrator to allow CONNECT to {server} from this machine, or correct `proxy`"
-        raise NoWay(Reason.PROXY, f"the proxy {proxy} does not let dropcap through to {server} ({said})", remedy)
+        raise ConnectError(Reason.PROXY, f"the proxy {proxy} does not let dropcap through to {server} ({said})", remedy)
 
-    def _refuses_credentials(self) -> NoWay:
+    def _refuses_credentials(self) -> ConnectError:
         message = f"the proxy {self._proxy} refuses the user and password of `proxy_credentials_file`"
         remedy = (
             "correct the file, which is read again within a minute; what was refused is tried again after 15 minutes only, "
             "so that the account is not locked"
         )
-        return NoWay(Reason.PROXY, message, remedy)
+        return ConnectError(Reason.PROXY, message, remedy)
 
 
 def _phrase(status: int) -> str:

@@ -42,7 +42,7 @@ def error_text(text: str) -> str | None:
 
 
 def has_xml_error(text: str) -> bool:
-    """Whether an error of REDCap's in XML stands in a body, be it behind warnings of PHP's."""
+    """Whether a body has an error of REDCap's in XML, perhaps behind PHP warnings."""
     return re.search(r"<hash>\s*<error>", text, re.IGNORECASE) is not None
 
 

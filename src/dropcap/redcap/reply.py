@@ -189,7 +189,7 @@ class Verdict(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"  # this file or request; asking again gives the same answer
     PROJECT = "project"  # the token, its rights, or the project: every file of it
-    SERVER = "server"  # the server is ill or away, and nothing was stored
+    SERVER = "server"  # the server fails or is away, and nothing was stored
     UNKNOWN = "unknown"  # nobody knows whether it was stored
     BANNED = "banned"
     NOT_THE_API = "not_the_api"  # a page or a redirect: another URL, a log-in page, maintenance
@@ -385,7 +385,7 @@ def _server_error(reply: _Reply) -> Meaning | None:
     return Meaning(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
         Reason.MAINTENANCE if maintenance else Reason.SERVER_ERROR,
-        f"the server is ill ({reply.status}): {reply.words}",
+        f"the server returns errors ({reply.status}): {reply.words}",
         READ_BACK if unknown else WAIT,
         retry_after=retry_after(reply.headers),
         outcome_unknown=unknown,

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from dropcap.reasons import Reason
-from dropcap.redcap.connect import DIRECT, Way
+from dropcap.redcap.connect import DIRECT, ConnectionSettings
 from dropcap.redcap.parsing import readable
 from dropcap.redcap.reply import Asked, Dialect, Meaning, Verdict, no_reply, read_reply
 from dropcap.redcap.transport import ExchangeFailed, Reply, Timeouts, Transport
@@ -76,7 +76,7 @@ class Requester:
         window: Allowance,
         *,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
-        way: Way = DIRECT,
+        connection: ConnectionSettings = DIRECT,
         pool: int = 8,
     ) -> None:
         self.token = token  # as it is now
@@ -86,7 +86,7 @@ class Requester:
         self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
         self.ahead: float | None = None  # by how much our clock was ahead of that one's then; None if it did not tell the time
         self.dialect = Dialect()
-        self._transport = Transport(url, timeouts, way, pool)
+        self._transport = Transport(url, timeouts, connection, pool)
 
     @property
     def waiting(self) -> frozenset[int]:

@@ -25,7 +25,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dropcap import __version__
 from dropcap.reasons import Reason
-from dropcap.redcap.connect import HeadReadingResponse, NoWay, Trust, Tunnel, Way
+from dropcap.redcap.connect import ConnectError, ConnectionSettings, HeadReadingResponse, Trust, Tunnel
 from dropcap.redcap.reply import CLIENT_CERTIFICATE
 from dropcap.threads import begin
 
@@ -323,7 +323,7 @@ def failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
         return ExchangeFailed(Reason.UNREACHABLE, "stopped", began=began, stopped=True)
     if exchange.broken_off is BrokenOff.DEADLINE:
         return ExchangeFailed(Reason.UNREACHABLE, "the request took longer than `deadline` allows", began=began)
-    if isinstance(error, NoWay):
+    if isinstance(error, ConnectError):
         return ExchangeFailed(error.reason, error.message, began=False, remedy=error.remedy)
     causes = list(_causes(error))
     fault = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
@@ -376,7 +376,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 _READ = 64 * 1024
 
 
-def _pool_for(url: urllib3.util.Url, size: int, way: Way) -> HTTPConnectionPool:
+def _pool_for(url: urllib3.util.Url, size: int, connection: ConnectionSettings) -> HTTPConnectionPool:
     options: dict[str, Any] = {
         "maxsize": size,
         "socket_options": [
@@ -386,9 +386,9 @@ def _pool_for(url: urllib3.util.Url, size: int, way: Way) -> HTTPConnectionPool:
     }
     host = (url.host or "").strip("[]")
     if url.scheme == "https":
-        tunnel = Tunnel(way.proxy) if way.proxy is not None else None
-        return TlsPool(host, url.port or 443, trust=Trust(way), tunnel=tunnel, **options)
-    if way.proxy is not None:
+        tunnel = Tunnel(connection.proxy) if connection.proxy is not None else None
+        return TlsPool(host, url.port or 443, trust=Trust(connection), tunnel=tunnel, **options)
+    if connection.proxy is not None:
         raise ValueError("the token would cross the proxy in clear text: a way through a proxy needs https://")
     return PlainPool(host, url.port or 80, **options)
 
@@ -487,7 +487,7 @@ class Timeouts:
 class Transport:
     """POST requests to one URL. May be shared by threads."""
 
-    def __init__(self, url: str, timeouts: Timeouts, way: Way, pool: int) -> None:
+    def __init__(self, url: str, timeouts: Timeouts, connection: ConnectionSettings, pool: int) -> None:
         try:
             parts = urllib3.util.parse_url(url)
         except urllib3.exceptions.LocationParseError:
@@ -497,7 +497,7 @@ class Transport:
         self._url = parts.url
         self._waits = urllib3.Timeout(connect=timeouts.connect, read=timeouts.silence)
         self._timeouts = timeouts
-        self._adapter = _OneServer(_pool_for(parts, pool, way))
+        self._adapter = _OneServer(_pool_for(parts, pool, connection))
 
     @contextmanager
     def post(
@@ -530,7 +530,7 @@ class Transport:
         try:
             try:
                 reply = Reply(self._adapter.send(request, stream=True, timeout=self._waits), exchange)  # type: ignore[arg-type]
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, NoWay) as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ConnectError) as error:
                 raise failed(error, exchange) from error
             try:
                 yield reply

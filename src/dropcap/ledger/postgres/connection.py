@@ -284,7 +284,7 @@ class PostgresConnection:
 
     @property
     def made(self) -> bool:
-        """Whether there is a connection, be it broken."""
+        """Whether there is a connection, even a broken one."""
         return self._wire is not None
 
     def connected(self, wire: psycopg.Connection[Any]) -> None:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from dropcap.ledger.chain import Deed, Means, Who, enter
+from dropcap.ledger.chain import AuditAction, AuditActor, AuditChannel, enter
 from dropcap.ledger.database import (
     OPEN_STATES,
     VERSION,
@@ -203,7 +203,13 @@ def _bring_up(connection: PostgresConnection, before: int) -> None:
         connection.execute("update ledger_version set version = ?", (version,))
     if before < VERSION:
         told = {"from": before, "to": VERSION, "engine": "postgresql"}
-        enter(connection, time.time(), Who.me(Means.ITSELF), Deed.MIGRATED if before else Deed.CREATED, told)
+        enter(
+            connection,
+            time.time(),
+            AuditActor.me(AuditChannel.ITSELF),
+            AuditAction.MIGRATED if before else AuditAction.CREATED,
+            told,
+        )
 
 
 def _fit(connection: PostgresConnection) -> None:

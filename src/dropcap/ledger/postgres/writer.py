@@ -203,7 +203,7 @@ class PostgresWriter(PostgresConnection):
         self._doubtful, self._number = False, number
 
     def connected(self, wire: psycopg.Connection[Any]) -> None:
-        """A new connection was made: perhaps to another server, be it one that is a standby for now."""
+        """A new connection was made: perhaps to another server, even one that is a standby for now."""
         self._timeline = ""
         wire.add_notice_handler(self._noticed)
 

@@ -22,7 +22,7 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
-from dropcap.hosts.membership import Grip, Heart, boot_time
+from dropcap.hosts.membership import Heartbeat, LeaseHandle, boot_time
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Connector
@@ -35,12 +35,12 @@ FOLDERS = ("/a", "/b", "/c", "/d")
 
 
 class Working:
-    """A host that takes and releases what its heart tells, by connections of its own; `idle`: it takes nothing."""
+    """A host that takes and releases what its heartbeat tells, by connections of its own; `idle`: it takes nothing."""
 
     def __init__(
         self, dsn: str, folders: tuple[str, ...] = FOLDERS, connector: Connector | None = None, lease: float = LEASE
     ) -> None:
-        self.grips: dict[str, Grip] = {}
+        self.handles: dict[str, LeaseHandle] = {}
         self.gone: list[str] = []
         self.taken_at: dict[str, float] = {}
         self.idle = False
@@ -48,7 +48,7 @@ class Working:
         self._lease = lease
         self._pool = ThreadPoolExecutor(1)
         self.id = uuid.uuid4().hex
-        self.heart = Heart(
+        self.heartbeat = Heartbeat(
             connector or Connector(dsn, "heart"),
             ThisHost(self.id, "name", os.getpid(), "1", "digest"),
             self,
@@ -58,7 +58,7 @@ class Working:
         )
 
     def held(self) -> set[str]:
-        return {folder for folder, grip in self.grips.items() if grip.holds()}
+        return {folder for folder, handle in self.handles.items() if handle.holds()}
 
     def may_take(self, folder: str, beat: int | None) -> None:
         self._pool.submit(self._take, folder, beat)
@@ -67,7 +67,7 @@ class Working:
         """Nobody is told."""
 
     def _take(self, folder: str, beat: int | None) -> None:
-        if self.idle or folder in self.grips:
+        if self.idle or folder in self.handles:
             return
         asked = boot_time()
         with psycopg.connect(self._dsn) as connection:
@@ -75,34 +75,34 @@ class Working:
             fence = leases.take(connection, folder, self.id, self._lease, beat)
         if fence is not None:
             self.taken_at[folder] = boot_time()
-            self.grips[folder] = self.heart.took(folder, fence, asked)
+            self.handles[folder] = self.heartbeat.took(folder, fence, asked)
 
-    def lost(self, grip: Grip) -> None:
-        assert grip.lost
-        self.gone.append(grip.folder)
-        del self.grips[grip.folder]
+    def lost(self, handle: LeaseHandle) -> None:
+        assert handle.lost
+        self.gone.append(handle.folder)
+        del self.handles[handle.folder]
 
-    def must_release(self, grip: Grip) -> None:
-        if self.grips.pop(grip.folder, None):
-            self.heart.release(grip)
+    def must_release(self, handle: LeaseHandle) -> None:
+        if self.handles.pop(handle.folder, None):
+            self.heartbeat.release(handle)
 
     def stop(self) -> None:
         self.idle = True
         self._pool.submit(lambda: None).result(10)  # what is being taken is released as well
-        for grip in [*self.grips.values()]:
-            self.must_release(grip)
-        self.heart.stop(5)
+        for handle in [*self.handles.values()]:
+            self.must_release(handle)
+        self.heartbeat.stop(5)
         self._pool.shutdown()
 
 
 @contextlib.contextmanager
 def working(dsn: str, **more: Any) -> Iterator[Working]:
     made = Working(dsn, **more)
-    made.heart.start()
+    made.heartbeat.start()
     try:
         yield made
     finally:
-        if made.heart.is_alive():
+        if made.heartbeat.is_alive():
             made.stop()
 
 
@@ -116,9 +116,9 @@ def share_oddly(first: Working, second: Working) -> None:
     """Evenly, but not as it would be if all were spread anew: whatever is taken that should not be is seen."""
     eventually(lambda: shared_evenly(first, second))
     swapped = min(first.held())
-    first.heart.away([swapped])
+    first.heartbeat.away([swapped])
     eventually(lambda: swapped in second.held() and shared_evenly(first, second))
-    first.heart.away([])
+    first.heartbeat.away([])
 
 
 _SPARED = 90.0
@@ -127,12 +127,12 @@ _SPARED = 90.0
 def test_hosts_come_and_go(dsn: str) -> None:
     with working(dsn, lease=LONG) as first:
         eventually(lambda: first.held() == {*FOLDERS})
-        fences = {folder: grip.fence for folder, grip in first.grips.items()}
+        fences = {folder: handle.fence for folder, handle in first.handles.items()}
         with working(dsn, lease=LONG) as second:
             eventually(lambda: shared_evenly(first, second))
             kept = first.held()
-            assert {folder: first.grips[folder].fence for folder in kept} == {folder: fences[folder] for folder in kept}
-            assert {row.id for row in first.heart.others.look.hosts if row.alive} == {first.id, second.id}
+            assert {folder: first.handles[folder].fence for folder in kept} == {folder: fences[folder] for folder in kept}
+            assert {row.id for row in first.heartbeat.others.look.hosts if row.alive} == {first.id, second.id}
             second.stop()
             eventually(lambda: first.held() == {*FOLDERS}, LONG / 2)  # handed over, since no lease can have lapsed
             assert not second.held()
@@ -141,20 +141,20 @@ def test_hosts_come_and_go(dsn: str) -> None:
         with working(dsn, lease=LONG) as third:
             eventually(lambda: shared_evenly(first, third))
             away = min(third.held())
-            third.heart.away([away])
+            third.heartbeat.away([away])
             eventually(lambda: away in first.held() and shared_evenly(first, third))
             # Whoever was too slow to take one that was planned for it, as on a busy machine, is spared for a minute.
-            third.heart.away(FOLDERS)
+            third.heartbeat.away(FOLDERS)
             eventually(lambda: first.held() == {*FOLDERS}, _SPARED)
-            first.heart.away(FOLDERS)
-            third.heart.away([])
+            first.heartbeat.away(FOLDERS)
+            third.heartbeat.away([])
             eventually(lambda: third.held() == {*FOLDERS}, _SPARED)
 
 
 def test_a_host_that_takes_nothing_leaves_its_folders_to_others(dsn: str) -> None:
     with working(dsn, lease=LONG) as idle:
         idle.idle = True
-        eventually(lambda: idle.heart.others.look.hosts)
+        eventually(lambda: idle.heartbeat.others.look.hosts)
         with working(dsn, lease=LONG) as other:
             eventually(lambda: other.held() == {*FOLDERS})
             idle.idle = False
@@ -171,7 +171,7 @@ def test_the_clock_is_set_forward_and_nobody_takes_anything(dsn: str) -> None:
             for table in ("lease", "host"):
                 db.execute(f"update {table} set until = until - interval '1 hour'".encode())
             now = boot_time()
-            eventually(lambda now=now: min(first.heart.others.at, second.heart.others.at) > now + LOOK)
+            eventually(lambda now=now: min(first.heartbeat.others.at, second.heartbeat.others.at) > now + LOOK)
         assert db.execute("select folder, holder, fence from lease order by folder").fetchall() == before
         assert shared_evenly(first, second)
 
@@ -181,12 +181,12 @@ def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) 
         eventually(lambda: host.held() == {*FOLDERS})
         # The host holds it and does not know: nobody beats for it, and it is taken again in time.
         host.idle = True
-        host.must_release(host.grips["/a"])
+        host.must_release(host.handles["/a"])
         eventually(lambda: db.execute("select holder from lease where folder = '/a'").fetchone() == (None,))
         assert leases.take(db, "/a", host.id, LEASE) == 2
         host.idle = False
         eventually(lambda: "/a" in host.held(), 10)
-        assert host.grips["/a"].fence == 3
+        assert host.handles["/a"].fence == 3
         db.execute("delete from host")
         eventually(lambda: db.execute("select id from host").fetchall() == [(host.id,)])
         assert host.held() == {*FOLDERS}
@@ -200,18 +200,18 @@ def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) 
 def test_the_database_is_frozen_and_thawed(mine: Cluster, dsn: str) -> None:
     with working(dsn) as first, working(dsn) as second:
         share_oddly(first, second)
-        grips = [*first.grips.values(), *second.grips.values()]
+        handles = [*first.handles.values(), *second.handles.values()]
         mine.freeze()
         frozen = boot_time()
         try:
-            eventually(lambda: first.heart.others.trouble and second.heart.others.trouble)
-            eventually(lambda: not any(grip.holds() for grip in grips))
-            assert max(grip.trusted_until for grip in grips) <= frozen + LEASE * 2 / 3
+            eventually(lambda: first.heartbeat.others.trouble and second.heartbeat.others.trouble)
+            eventually(lambda: not any(handle.holds() for handle in handles))
+            assert max(handle.trusted_until for handle in handles) <= frozen + LEASE * 2 / 3
             eventually(lambda: boot_time() - frozen > LEASE + 1)  # by now all leases have lapsed for the database as well
         finally:
             mine.thaw()
         eventually(lambda: shared_evenly(first, second))
-        assert {*first.grips.values(), *second.grips.values()} == {*grips}, "nobody has taken another's"
+        assert {*first.handles.values(), *second.handles.values()} == {*handles}, "nobody has taken another's"
         assert first.gone == second.gone == []
 
 
@@ -225,19 +225,19 @@ def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(mine: Clu
 
     with working(dsn, connector=Way(dsn, "heart")) as first, working(dsn) as second:
         share_oddly(first, second)
-        grips = [*first.grips.values(), *second.grips.values()]
+        handles = [*first.handles.values(), *second.handles.values()]
         died = boot_time()
         mine.stop("immediate")
         way["closed"] = True
         eventually(lambda: boot_time() - died > LEASE + 0.5)
         mine.start()
-        eventually(lambda: not second.heart.others.trouble)
+        eventually(lambda: not second.heartbeat.others.trouble)
         now = boot_time()
-        eventually(lambda: second.heart.others.at > now + 2 * LOOK)
-        assert first.heart.others.trouble
+        eventually(lambda: second.heartbeat.others.at > now + 2 * LOOK)
+        assert first.heartbeat.others.trouble
         way["closed"] = False
         eventually(lambda: shared_evenly(first, second))
-        assert {*first.grips.values(), *second.grips.values()} == {*grips}
+        assert {*first.handles.values(), *second.handles.values()} == {*handles}
         assert first.gone == second.gone == []
 
 
@@ -266,19 +266,19 @@ def test_a_process_that_stops_is_replaced_and_holds_nothing_when_it_wakes(dsn: s
         assert told.get(timeout=10) == "holds all"
         with working(dsn) as host:
             host.idle = True  # no share for it: all is to be taken over
-            host.heart.away(FOLDERS)
-            eventually(lambda: len(host.heart.others.look.hosts) == 2)
+            host.heartbeat.away(FOLDERS)
+            eventually(lambda: len(host.heartbeat.others.look.hosts) == 2)
             stopped = boot_time()
             os.kill(other.pid or 0, how)
             host.idle = False
-            host.heart.away(())
+            host.heartbeat.away(())
             eventually(lambda: host.held() == {*FOLDERS}, 10)
             assert max(host.taken_at.values()) - stopped < LEASE + 5
             assert min(host.taken_at.values()) > last_held.value + LEASE / 4, "by then the other had long ceased to trust"
             if how == signal.SIGSTOP:
                 with last_held.get_lock():
                     before = last_held.value
-                host.heart.away(())
+                host.heartbeat.away(())
                 os.kill(other.pid or 0, signal.SIGCONT)
                 assert told.get(timeout=10) == "lost all"
                 assert last_held.value == before, "not for a moment"
@@ -301,7 +301,7 @@ def test_a_heart_that_cannot_connect_ends_when_it_is_told_to(dsn: str) -> None:
 
     with working(dsn, connector=Nowhere("host=127.0.0.1 port=1", "heart")) as host:
         assert tried.wait(5)
-        eventually(lambda: host.heart.others.trouble)
+        eventually(lambda: host.heartbeat.others.trouble)
         began = time.monotonic()
         host.stop()
         assert time.monotonic() - began < 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.hosts.membership import MISSED, Moves, Sightings
+from dropcap.hosts.membership import MISSED, Membership, Moves
 from dropcap.ledger.postgres.leases import ENDED, HostRow, HostsLook, LeaseRow
 
 LEASE = 60.0
@@ -26,14 +26,14 @@ class One:
     """The host `me`, that looks."""
 
     def __init__(self, *folders: str) -> None:
-        self.sightings = Sightings("me", LEASE, 2.0)
+        self.membership = Membership("me", LEASE, 2.0)
         self.folders = folders
         self.away: tuple[str, ...] = ()
 
     def at(self, now: float, *rows: HostRow | LeaseRow) -> Moves:
         seen = look(*rows)
-        lacking = self.sightings.lacking(seen, self.folders, self.away, now)
-        return self.sightings.judge(seen, self.folders, lacking, now, now + 0.1)
+        lacking = self.membership.lacking(seen, self.folders, self.away, now)
+        return self.membership.next_moves(seen, self.folders, lacking, now, now + 0.1)
 
 
 ME = host("me", started=1.0)
@@ -52,9 +52,9 @@ def test_a_lapsed_lease_is_taken_when_its_beat_has_stood_still_for_as_long() -> 
         assert one.at(now, ME, gone, held("/x", "gone", lapsed=True)).take == ()
     assert one.at(60, ME, gone, held("/x", "gone", lapsed=True)).take == (), "seen at 0.1 for the first time"
     assert one.at(62, ME, gone, held("/x", "gone", lapsed=True)).take == ("/x",)
-    assert one.sightings.beat_of("/x") == 0
+    assert one.membership.beat_of("/x") == 0
     assert one.at(64, ME, gone, held("/x", "gone", beat=1, lapsed=True)).take == (), "it moves"
-    assert one.sightings.beat_of("/x") == 1
+    assert one.membership.beat_of("/x") == 1
 
 
 def test_a_lease_that_has_not_lapsed_is_left_alone_however_still_it_stands() -> None:
@@ -113,7 +113,7 @@ def test_folders_of_others_that_the_configuration_does_not_name_are_theirs() -> 
     found = one.at(0, ME, other, held("/o", "other"), held("/p", "other"), held("/x", "me"))
     assert found == Moves()
     seen = look(ME, other, held("/o", "other"), LeaseRow("/old", 3, "", True, True, 0))
-    assert one.sightings.lacking(seen, ("/x",), ("/x",), 0) == {"/o", "/x"}
+    assert one.membership.lacking(seen, ("/x",), ("/x",), 0) == {"/o", "/x"}
 
 
 def test_who_has_not_taken_what_it_should_have_leaves_all_to_others_for_a_time() -> None:
@@ -121,16 +121,16 @@ def test_who_has_not_taken_what_it_should_have_leaves_all_to_others_for_a_time()
     other, theirs = host("other", started=2.0), held("/y", "other")
     for now in (0, 2):
         assert one.at(now, ME, other, theirs).take == ("/x",)
-        assert one.sightings.lacking(look(theirs), one.folders, (), now) == frozenset()
+        assert one.membership.lacking(look(theirs), one.folders, (), now) == frozenset()
     one.at(4, ME, other, theirs)
-    assert one.sightings.lacking(look(theirs), one.folders, (), 5) == {"/x", "/y"}
+    assert one.membership.lacking(look(theirs), one.folders, (), 5) == {"/x", "/y"}
     assert one.at(6, ME, other, theirs).take == ()
-    assert one.sightings.lacking(look(theirs), one.folders, (), 4 + MISSED) == frozenset()
+    assert one.membership.lacking(look(theirs), one.folders, (), 4 + MISSED) == frozenset()
     again = [4 + MISSED + 2 * number for number in range(3)]
     for now in again:
         one.at(now, ME, other, theirs)
-    assert one.sightings.lacking(look(theirs), one.folders, (), again[-1] + MISSED) == {"/x", "/y"}, "twice as long"
-    assert one.sightings.lacking(look(theirs), one.folders, (), again[-1] + 2 * MISSED) == frozenset()
+    assert one.membership.lacking(look(theirs), one.folders, (), again[-1] + MISSED) == {"/x", "/y"}, "twice as long"
+    assert one.membership.lacking(look(theirs), one.folders, (), again[-1] + 2 * MISSED) == frozenset()
 
 
 def test_who_takes_it_after_all_lacks_nothing() -> None:
@@ -138,7 +138,7 @@ def test_who_takes_it_after_all_lacks_nothing() -> None:
     other, theirs = host("other", started=2.0), held("/y", "other")
     for now in (0, 2, 4):
         one.at(now, ME, other, theirs)
-    assert one.sightings.lacking(look(theirs, held("/x", "me")), one.folders, (), 6) == frozenset()
+    assert one.membership.lacking(look(theirs, held("/x", "me")), one.folders, (), 6) == frozenset()
 
 
 def test_what_another_should_have_taken_is_taken_instead() -> None:

@@ -16,7 +16,7 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.daemon.channel import Channel
 from dropcap.daemon.control import ASKED
 from dropcap.delivery.project_client import MakeWindow, window_of
-from dropcap.hosts.membership import Grip, Heart, Others, SharedWindow, boot_time
+from dropcap.hosts.membership import Heartbeat, LeaseHandle, Others, SharedWindow, boot_time
 from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.intake import owner
 from dropcap.intake.mounts import open_tree
@@ -173,25 +173,25 @@ class SharedPlace:
     lease: float
 
 
-class Custody:
-    """An `Allotment`. One thread takes and hands over; `Heart` tells it what."""
+class SharedLeases:
+    """A `HostLeases`. One thread takes and hands over; `Heartbeat` tells it what."""
 
     def __init__(self, config: Config, place: SharedPlace, journal: SendJournal) -> None:
         self._config = config
         self._place = place
         self._journal = journal
         self._wire = Wire(place.connector)  # of the request limits
-        self._grips: dict[str, Grip] = {}  # replaced whole
-        self._leaving: dict[str, Grip] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
+        self._handles: dict[str, LeaseHandle] = {}  # replaced whole
+        self._leaving: dict[str, LeaseHandle] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
         self._waits_since: dict[str, float] = {}  # since when these wait for their file system alone (`boot_time`)
         self._lock = threading.Lock()  # the three below
-        self._lost: list[Grip] = []
-        self._to_release: list[Grip] = []
+        self._lost: list[LeaseHandle] = []
+        self._to_release: list[LeaseHandle] = []
         self._to_take: dict[str, int | None] = {}
         self._woken = threading.Event()
         self._ending = self._over = False
         self._ledger: Ledger | None = None  # once it has begun
-        self.heart = Heart(place.connector, place.me, self, config.folders, lease=place.lease)
+        self.heartbeat = Heartbeat(place.connector, place.me, self, config.folders, lease=place.lease)
         self._lacking = Lacking()
         self._agreed = 0.0
         self._asked: str | None = None
@@ -199,7 +199,7 @@ class Custody:
         self._told = place.me.configuration
         self._thread: Thread | None = None
 
-    # Allotment ----------------------------------------------------------------------------------------------------
+    # HostLeases ----------------------------------------------------------------------------------------------------
 
     @property
     def window(self) -> MakeWindow:
@@ -214,16 +214,16 @@ class Custody:
         """The id of this host among the others."""
         return self._place.me.id
 
-    def grip(self, folder: str) -> Grip | None:
+    def lease_handle(self, folder: str) -> LeaseHandle | None:
         """This host's lease of a folder, None if it has none or is to hand it over."""
-        grip = self._grips.get(folder)
-        return None if grip is None or grip.lost or folder in self._leaving else grip
+        handle = self._handles.get(folder)
+        return None if handle is None or handle.lost or folder in self._leaving else handle
 
     def at_work_elsewhere(self) -> frozenset[str]:
         """The folders whose leases others hold, as they were seen last."""
         return frozenset(row.folder for row in self.others.look.leases if not row.lapsed and row.holder not in ("", self.host))
 
-    def begins(self, jobs: Sequence[Job]) -> None:
+    def before_send(self, jobs: Sequence[Job]) -> None:
         """Enter on this host's own disk what is about to be sent. Raises OSError."""
         now, commits = time.time(), 0 if self._ledger is None else self._ledger.database.commits
         self._journal.append(
@@ -239,7 +239,7 @@ class Custody:
     def configured(self, config: Config) -> None:
         """Another configuration is in force."""
         self._config = config
-        self.heart.configured(config.folders.keys() - self._released)
+        self.heartbeat.configured(config.folders.keys() - self._released)
 
     def kept_by(self, folder: str, within: float) -> str | None:
         """Which other host works in a folder that nobody is to work in, once so many seconds have gone at most."""
@@ -255,19 +255,19 @@ class Custody:
 
     def alive(self) -> bool:
         """Whether its threads run, since they were begun."""
-        return self._thread is None or (self._thread.is_alive() and self.heart.is_alive())
+        return self._thread is None or (self._thread.is_alive() and self.heartbeat.is_alive())
 
     # For the daemon -----------------------------------------------------------------------------------------------
 
     def fence(self, folder: str) -> int | None:
         """The fence by which this host writes for a folder."""
-        grip = self._grips.get(folder)
-        return None if grip is None or grip.lost else grip.fence
+        handle = self._handles.get(folder)
+        return None if handle is None or handle.lost else handle.fence
 
     @property
     def others(self) -> Others:
         """All hosts and leases, as they were seen last."""
-        return self.heart.others
+        return self.heartbeat.others
 
     def settled(self, engine: HostEngine) -> bool:
         """Whether this host works in each folder that no other one has, but for those that it is known to lack: by a channel,
@@ -275,23 +275,23 @@ class Custody:
         if all(host.id != self.host for host in self.others.look.hosts):
             return False
         missing = self._config.folders.keys() - self.at_work_elsewhere() - self._lacking.surely
-        at_work = {name: channel.grip for name, channel in engine.channels.items()}
-        return all((grip := self.grip(name)) is not None and at_work.get(name) is grip for name in missing)
+        at_work = {name: channel.lease_handle for name, channel in engine.channels.items()}
+        return all((handle := self.lease_handle(name)) is not None and at_work.get(name) is handle for name in missing)
 
     def start(self, engine: HostEngine, ledger: Ledger) -> None:
         """Begin to take folders."""
         self._ledger = ledger
-        self.heart.start()
-        self._thread = begin(self._run, "custody", engine, ledger)
+        self.heartbeat.start()
+        self._thread = begin(self._run, "leases", engine, ledger)
 
     def end(self) -> None:
         """Dropcap is to end: take nothing more, and hand over each folder as soon as nothing is under way there, if there is
         another host. Waits for nothing."""
         if any(host.alive and host.id != self._place.me.id for host in self.others.look.hosts):
             with self._lock:
-                self._to_release += self._grips.values()
+                self._to_release += self._handles.values()
         self._ending = True
-        self.heart.end()
+        self.heartbeat.end()
         self._woken.set()
 
     def stop(self, within: float, *, hands_over: bool = True) -> None:
@@ -301,18 +301,18 @@ class Custody:
         self.end()
         if self._thread is not None:
             self._thread.join(within)
-        for grip in self._grips.values() if hands_over else ():
-            self.heart.release(grip)
-        self.heart.stop(within)
+        for handle in self._handles.values() if hands_over else ():
+            self.heartbeat.release(handle)
+        self.heartbeat.stop(within)
         self._journal.close()
         self._wire.close()
 
-    # A `Holder`, for the heart ------------------------------------------------------------------------------------
+    # A `Holder`, for the heartbeat ------------------------------------------------------------------------------------
 
-    def lost(self, grip: Grip) -> None:
+    def lost(self, handle: LeaseHandle) -> None:
         """It is to be left at once."""
         with self._lock:
-            self._lost.append(grip)
+            self._lost.append(handle)
         self._woken.set()
 
     def may_take(self, folder: str, beat: int | None) -> None:
@@ -321,11 +321,11 @@ class Custody:
             self._to_take[folder] = beat
         self._woken.set()
 
-    def must_release(self, grip: Grip) -> None:
+    def must_release(self, handle: LeaseHandle) -> None:
         """It is handed over once nothing is under way there."""
         with self._lock:
-            if grip not in self._to_release:
-                self._to_release.append(grip)
+            if handle not in self._to_release:
+                self._to_release.append(handle)
         self._woken.set()
 
     def answers(self, why: str) -> None:
@@ -353,7 +353,7 @@ class Custody:
                 pass  # the ledger itself tells
             except Exception as error:
                 said = f"{type(error).__name__}: {error}"
-                log.error("internal_error", where="custody", error=said, exc_info=True)
+                log.error("internal_error", where="leases", error=said, exc_info=True)
             self._woken.wait(_HURRY if self._leaving else _LOOK)
             self._woken.clear()
 
@@ -364,38 +364,38 @@ class Custody:
             to_release, self._to_release = self._to_release, []
         # Nobody works in a folder that is let go of; one that is out of the configuration here may be in another host's.
         wanted = engine.config.folders.keys() - engine.released
-        to_release += [grip for name, grip in self._grips.items() if name not in wanted]
-        for grip in lost:
+        to_release += [handle for name, handle in self._handles.items() if name not in wanted]
+        for handle in lost:
             message = "its lease could not be renewed in time, and another host works there now"
-            log.warning("lease_lost", folder=grip.folder, fence=grip.fence, message=message)
-        for grip in [*lost, *to_release]:
-            if self._grips.get(grip.folder) is grip and grip.folder not in self._leaving:
-                self._leaving[grip.folder] = grip
-                self._waits_since[grip.folder] = boot_time()
+            log.warning("lease_lost", folder=handle.folder, fence=handle.fence, message=message)
+        for handle in [*lost, *to_release]:
+            if self._handles.get(handle.folder) is handle and handle.folder not in self._leaving:
+                self._leaving[handle.folder] = handle
+                self._waits_since[handle.folder] = boot_time()
         self._arrange(engine)
 
     def _arrange(self, engine: HostEngine) -> None:
         """Work in what is ours and in nothing else. Raises DatabaseError: it is still to be done."""
         channels = engine.channels
-        at_work = {name: channels[name].grip if name in channels else None for name in engine.config.folders}
-        if any(self.grip(name) is not grip for name, grip in at_work.items()):
+        at_work = {name: channels[name].lease_handle if name in channels else None for name in engine.config.folders}
+        if any(self.lease_handle(name) is not handle for name, handle in at_work.items()):
             engine.arrange()
 
     def _hand_over(self, engine: HostEngine) -> None:
         """What was left and has nothing under way any more is another host's."""
-        for folder, grip in list(self._leaving.items()):
+        for folder, handle in list(self._leaving.items()):
             channel = engine.leaving(folder)
             if channel is not None and not channel.ends():
                 if not channel.hangs():
                     self._waits_since[folder] = boot_time()
-                elif not grip.lost and boot_time() - self._waits_since[folder] > _HANGS:
-                    self.heart.let_lapse(grip)
-                    log.warning("folder_handed_over", folder=folder, fence=grip.fence, message=_HANGING)
+                elif not handle.lost and boot_time() - self._waits_since[folder] > _HANGS:
+                    self.heartbeat.let_lapse(handle)
+                    log.warning("folder_handed_over", folder=folder, fence=handle.fence, message=_HANGING)
                 continue
-            if not grip.lost:
-                self.heart.release(grip)
-                log.info("folder_handed_over", folder=folder, fence=grip.fence)
-            self._grips = {name: held for name, held in self._grips.items() if held is not grip}
+            if not handle.lost:
+                self.heartbeat.release(handle)
+                log.info("folder_handed_over", folder=folder, fence=handle.fence)
+            self._handles = {name: held for name, held in self._handles.items() if held is not handle}
             del self._leaving[folder], self._waits_since[folder]
             engine.forget(folder)
             gc.collect()  # what intake had opened refers to itself: nothing of the folder is to stay open here
@@ -404,14 +404,14 @@ class Custody:
         with self._lock:
             wanted, self._to_take = self._to_take, {}
         for folder, beat in wanted.items():
-            if folder in self._grips or folder not in engine.config.folders or folder in engine.released or self._ending:
+            if folder in self._handles or folder not in engine.config.folders or folder in engine.released or self._ending:
                 continue
             asked = boot_time()
             taken = ledger.take_over(folder, beat, *self._read_back_in(folder))
             if taken is None:
                 continue
             fence, unknown = taken
-            self._grips = self._grips | {folder: self.heart.took(folder, fence, asked)}
+            self._handles = self._handles | {folder: self.heartbeat.took(folder, fence, asked)}
             log.info("folder_taken", folder=folder, fence=fence, unknown=unknown)
         self._arrange(engine)
 
@@ -423,12 +423,12 @@ class Custody:
 
     def _tell_lacking(self, engine: HostEngine, reach: WithinReach) -> None:
         here = {name: one for name, one in engine.channels.items() if name not in engine.released}  # else it is away for all
-        away = {name for name, one in here.items() if one.intake.away is not None and one.grip.holds()}
-        others = engine.config.folders.keys() - self._grips.keys() - engine.released
+        away = {name for name, one in here.items() if one.intake.away is not None and one.lease_handle.holds()}
+        others = engine.config.folders.keys() - self._handles.keys() - engine.released
         elsewhere = [engine.config.folders[name] for name in others]
         unseen = reach.lacking(elsewhere)
         now = time.monotonic()
-        self.heart.away(self._lacking.look(self._grips.keys(), away, self._leaving.keys(), unseen, reach.gone(), now))
+        self.heartbeat.away(self._lacking.look(self._handles.keys(), away, self._leaving.keys(), unseen, reach.gone(), now))
 
     def _tell_configuration(self) -> None:
         """By which configuration this host works since a reload."""
@@ -444,21 +444,21 @@ class Custody:
             return
         self._agreed = time.monotonic()
         asked = ledger.query.meta(ASKED)
-        put_aside = [folder for folder in ledger.query.put_aside() if self.grip(folder) is not None]
+        put_aside = [folder for folder in ledger.query.put_aside() if self.lease_handle(folder) is not None]
         looked_back = sum(ledger.look_back(folder) for folder in put_aside)
         engine.agree(asked != self._asked or looked_back > 0)
         self._asked = asked
         if engine.released != self._released:
             self._released = frozenset(engine.released)
-            self.heart.configured(engine.config.folders.keys() - self._released)
+            self.heartbeat.configured(engine.config.folders.keys() - self._released)
 
 
 def _words(job: Job) -> str:
     return " ".join(part for part in (job.project, job.record, job.event or "", job.field) if part)
 
 
-class Allotment(Protocol):
-    """What the engine asks of it. Every method may be called from any thread, and waits for nothing but `begins`."""
+class HostLeases(Protocol):
+    """What the engine asks of it. Every method may be called from any thread, and waits for nothing but `before_send`."""
 
     @property
     def window(self) -> MakeWindow:
@@ -468,14 +468,14 @@ class Allotment(Protocol):
     def host(self) -> str | None:
         """The id of this host among those that share the ledger, None if it has it for itself."""
 
-    def grip(self, folder: str) -> Grip | None:
+    def lease_handle(self, folder: str) -> LeaseHandle | None:
         """This host's lease of a folder that it is to work in; None if another host is to."""
 
     def at_work_elsewhere(self) -> Collection[str]:
         """In which folders other hosts work now, be they in this host's configuration or not."""
 
-    def begins(self, jobs: Sequence[Job]) -> None:
-        """These jobs are about to be sent. Raises OSError: nothing of them may be."""
+    def before_send(self, jobs: Sequence[Job]) -> None:
+        """These jobs are about to be sent. Raises OSError: then none may be sent."""
 
     def configured(self, config: Config) -> None:
         """Another configuration is in force."""
@@ -484,14 +484,14 @@ class Allotment(Protocol):
         """Which other host still works in a folder that was let go of. Waits so many seconds at most until none does."""
 
     def alive(self) -> bool:
-        """Whether whoever keeps the leases still does."""
+        """Whether the threads that keep the leases still run."""
 
 
-class Alone:
+class UnsharedLeases:
     """One host, one ledger."""
 
     def __init__(self) -> None:
-        self._grips: dict[str, Grip] = {}
+        self._handles: dict[str, LeaseHandle] = {}
 
     @property
     def window(self) -> MakeWindow:
@@ -500,18 +500,18 @@ class Alone:
 
     @property
     def host(self) -> None:
-        """It is one of one."""
+        """None: the ledger is not shared."""
         return
 
-    def grip(self, folder: str) -> Grip:
+    def lease_handle(self, folder: str) -> LeaseHandle:
         """It is always held."""
-        return self._grips.setdefault(folder, Grip.alone(folder))
+        return self._handles.setdefault(folder, LeaseHandle.alone(folder))
 
     def at_work_elsewhere(self) -> Collection[str]:
         """There is no other host."""
         return ()
 
-    def begins(self, jobs: Sequence[Job]) -> None:
+    def before_send(self, jobs: Sequence[Job]) -> None:
         """The ledger knows, and lies on the same disk."""
 
     def configured(self, config: Config) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from dropcap.reasons import Reason
 from dropcap.redcap.client import FileTarget, Redcap, RedcapError
-from dropcap.redcap.connect import NoWay, Proxy, Way
+from dropcap.redcap.connect import ConnectError, ConnectionSettings, Proxy
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.transport import Timeouts, Transport
 from dropcap.redcap.window import RequestWindow, Stopped
@@ -42,12 +42,12 @@ def server(authority: Path) -> Iterator[RawServer]:
         yield running
 
 
-def client(url: str, way: Way, connect_timeout: float = 2.0) -> Redcap:
-    return Redcap(url, lambda: Token(TOKEN), UNLIMITED, way=way, timeouts=Timeouts(connect_timeout, 2.0, 10.0))
+def client(url: str, connection: ConnectionSettings, connect_timeout: float = 2.0) -> Redcap:
+    return Redcap(url, lambda: Token(TOKEN), UNLIMITED, connection=connection, timeouts=Timeouts(connect_timeout, 2.0, 10.0))
 
 
-def through(authority: Path, port: int, credentials: Callable[[], Secret] | None = None) -> Way:
-    return Way(ca_file=authority / "ca.pem", proxy=Proxy("127.0.0.1", port, credentials))
+def through(authority: Path, port: int, credentials: Callable[[], Secret] | None = None) -> ConnectionSettings:
+    return ConnectionSettings(ca_file=authority / "ca.pem", proxy=Proxy("127.0.0.1", port, credentials))
 
 
 def meaning_of(ask: Callable[[], object]) -> Meaning:
@@ -70,7 +70,7 @@ def test_through_a_real_proxy_and_nothing_but_the_address_is_shown_to_it(
         assert redcap.version() == "14.5.2"
         assert proxy.asked() == [f"CONNECT localhost:{server.port} HTTP/1.1"]  # one connection for both
         assert TOKEN not in proxy.log.read_text()
-        direct = client(server.url, Way(ca_file=authority / "ca.pem"))
+        direct = client(server.url, ConnectionSettings(ca_file=authority / "ca.pem"))
         assert direct.version() == "14.5.2"
         assert len(proxy.asked()) == 1
 
@@ -106,8 +106,8 @@ def test_a_server_that_a_real_proxy_does_not_reach_and_a_proxy_that_is_not_there
         meaning = meaning_of(client(url, through(authority, nobody)).version)
     assert meaning.message == f"no connection to the proxy 127.0.0.1:{nobody}: Connection refused"
     assert "`proxy`" in meaning.remedy
-    way = Way(proxy=Proxy("proxy.invalid", 3128))
-    assert "no connection to the proxy proxy.invalid:3128" in meaning_of(client(url, way).version).message
+    connection = ConnectionSettings(proxy=Proxy("proxy.invalid", 3128))
+    assert "no connection to the proxy proxy.invalid:3128" in meaning_of(client(url, connection).version).message
 
 
 # -- proxies that are odd ---------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_many_at_once_show_a_wrong_password_once(authority: Path) -> None:
 
 def test_credentials_that_cannot_be_had_are_the_proxys_trouble(authority: Path, server: RawServer) -> None:
     def none() -> Secret:
-        raise NoWay(Reason.PROXY, "the proxy_credentials_file x does not exist", "write it")
+        raise ConnectError(Reason.PROXY, "the proxy_credentials_file x does not exist", "write it")
 
     with serving(lambda peer: peer.stop.wait(5)) as proxy:
         meaning = meaning_of(client(server.url, through(authority, proxy.port, none)).version)
@@ -221,7 +221,7 @@ def test_credentials_that_cannot_be_had_are_the_proxys_trouble(authority: Path, 
 
 def test_no_token_goes_to_a_proxy_in_clear_text() -> None:
     with pytest.raises(ValueError, match="clear text"):
-        Transport("http://127.0.0.1/api/", Timeouts(), Way(proxy=Proxy("127.0.0.1", 3128)), pool=1)
+        Transport("http://127.0.0.1/api/", Timeouts(), ConnectionSettings(proxy=Proxy("127.0.0.1", 3128)), pool=1)
 
 
 # -- certificates -----------------------------------------------------------------------------------------------------
@@ -231,11 +231,14 @@ def test_no_token_goes_to_a_proxy_in_clear_text() -> None:
 def test_a_server_that_wants_to_see_a_certificate(authority: Path, newest: bool) -> None:
     tls = server_context(authority, of_client=True, newest=newest)
     with serving(forever(VERSION), tls=tls) as server:
-        own = Way(authority / "ca.pem", authority / "client.crt", authority / "client.key")
+        own = ConnectionSettings(authority / "ca.pem", authority / "client.crt", authority / "client.key")
         assert client(server.url, own).version() == "14.5.2"
-        assert client(server.url, Way(authority / "ca.pem", authority / "client.pem")).version() == "14.5.2"
-        for way in (Way(authority / "ca.pem"), Way(authority / "ca.pem", authority / "stranger.pem")):
-            meaning = meaning_of(client(server.url, way).version)
+        assert client(server.url, ConnectionSettings(authority / "ca.pem", authority / "client.pem")).version() == "14.5.2"
+        for connection in (
+            ConnectionSettings(authority / "ca.pem"),
+            ConnectionSettings(authority / "ca.pem", authority / "stranger.pem"),
+        ):
+            meaning = meaning_of(client(server.url, connection).version)
             assert (meaning.verdict, meaning.reason) == (Verdict.SERVER, Reason.CERTIFICATE), meaning
             assert "client_cert_file" in meaning.remedy
 
@@ -257,8 +260,8 @@ def test_files_that_are_no_certificate_and_key(
     if key == "locked.key":
         lock = ["openssl", "pkey", "-in", "client.key", "-aes256", "-passout", "pass:x", "-out", "locked.key"]
         subprocess.run(lock, cwd=authority, check=True, capture_output=True)
-    way = Way(authority / "ca.pem", authority / certificate, authority / key if key else None)
-    meaning = meaning_of(client(server.url, way).version)
+    connection = ConnectionSettings(authority / "ca.pem", authority / certificate, authority / key if key else None)
+    meaning = meaning_of(client(server.url, connection).version)
     assert (meaning.reason, words in meaning.message) == (Reason.CERTIFICATE, True), meaning.message
     assert not server.requests
 
@@ -268,7 +271,7 @@ def test_a_renewed_certificate_is_taken_up(authority: Path, tmp_path: Path) -> N
     shown.write_bytes((authority / "stranger.pem").read_bytes())
     trusted.write_bytes((authority / "stranger.crt").read_bytes())
     with serving(forever(VERSION), tls=server_context(authority, of_client=True)) as server:
-        redcap = client(server.url, Way(trusted, shown))
+        redcap = client(server.url, ConnectionSettings(trusted, shown))
         assert meaning_of(redcap.version).reason == Reason.CERTIFICATE
         for path, name in ((trusted, "ca.pem"), (shown, "client.pem")):
             (tmp_path / "new").write_bytes((authority / name).read_bytes())

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from dropcap.files.tree import Tree
-from dropcap.intake import owner
-from dropcap.intake import presence as heartbeat
+from dropcap.intake import marker_heartbeat, owner
+from dropcap.intake.marker_heartbeat import MarkerHeartbeat
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.intake.owner import Away, Marker, Run, Vigil
-from dropcap.intake.presence import Presence
+from dropcap.intake.owner import Away, Marker, Run, StalenessCheck
 from dropcap.ledger.store import Ledger
 
 from .conftest import Desk, Quiet, until
@@ -44,7 +43,7 @@ class Place(Quiet):
         self.clock = Clock()
         self.lost: list[str] = []
         self.ended = False
-        self.presences: list[Presence] = []
+        self.presences: list[MarkerHeartbeat] = []
 
     def has_answer(self) -> None:
         self.lost.append("lost")
@@ -53,10 +52,10 @@ class Place(Quiet):
         return self.ended
 
     def own(self) -> Marker:
-        return owner.own(self.tree, "consents", str(self.path), UNKNOWN, self.ledger, self.run, Vigil())
+        return owner.own(self.tree, "consents", str(self.path), UNKNOWN, self.ledger, self.run, StalenessCheck())
 
-    def presence(self, **settings: float) -> Presence:
-        made = Presence(self.tree, self.marker, self.run, self, **settings)
+    def heartbeat(self, **settings: float) -> MarkerHeartbeat:
+        made = MarkerHeartbeat(self.tree, self.marker, self.run, self, **settings)
         self.presences.append(made)
         return made
 
@@ -68,18 +67,18 @@ class Place(Quiet):
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     place = Place(tmp_path)
-    for module in (owner, heartbeat):
+    for module in (owner, marker_heartbeat):
         monkeypatch.setattr(module, "boot_time", place.clock)
     yield place
-    for presence in place.presences:
-        presence.end()
+    for heartbeat in place.presences:
+        heartbeat.end()
     place.ledger.close()
 
 
 def test_a_beat_is_written_in_place(place: Place) -> None:
     before, first = place.file.stat(), place.values()
-    presence = place.presence()
-    presence.beat()
+    heartbeat = place.heartbeat()
+    heartbeat.beat()
     after, second = place.file.stat(), place.values()
     assert (after.st_ino, after.st_size, after.st_blocks) == (before.st_ino, before.st_size, before.st_blocks)
     assert {key for key in first if first[key] != second[key]} == {"beat"}
@@ -93,14 +92,14 @@ def test_a_marker_of_the_version_before_gets_a_beat(place: Place) -> None:
     assert b"beat" not in old.to_bytes()
     place.file.write_bytes(old.to_bytes())
     assert place.own() == old
-    place.presence()
+    place.heartbeat()
     values = place.values()
     assert values.pop("beat").startswith(place.run.home + place.run.number)
     assert values == json.loads(old.to_bytes())
 
 
 def test_a_marker_that_somebody_removes_while_it_is_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     opened = place.tree.open
 
     def removed(name: str, *, write: bool = False) -> int:
@@ -110,8 +109,8 @@ def test_a_marker_that_somebody_removes_while_it_is_written(place: Place, monkey
         return fd
 
     monkeypatch.setattr(place.tree, "open", removed)
-    presence.beat()
-    assert presence.sure()
+    heartbeat.beat()
+    assert heartbeat.sure()
     assert owner.read(place.tree) == place.marker
 
 
@@ -130,11 +129,11 @@ def _unreliable_inodes(place: Place) -> None:
 def test_it_is_not_written_anew_where_it_is_not_known_to_be_the_same_directory(
     place: Place, change: Callable[[Place], None]
 ) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     change(place)
     with pytest.raises(Away, match=r"marker \.dropcap is gone.*check --adopt"):
-        presence.confirm()
-    assert not presence.sure()
+        heartbeat.confirm()
+    assert not heartbeat.sure()
     assert place.lost == ["lost"]
     assert list(place.tree.scan()) == []
     assert list(place.path.iterdir()) == []
@@ -150,40 +149,40 @@ def test_it_is_not_written_anew_where_it_is_not_known_to_be_the_same_directory(
     ],
 )
 def test_another_marker_ends_it_at_once_and_stays(place: Place, change: dict[str, str], told: str) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     place.file.write_text(json.dumps({**place.values(), **change}))
     content = place.file.read_bytes()
-    assert presence.sure()
-    for act in (presence.confirm, presence.beat, presence.confirm):
+    assert heartbeat.sure()
+    for act in (heartbeat.confirm, heartbeat.beat, heartbeat.confirm):
         with pytest.raises(Away, match=told):
             act()
-    assert not presence.sure()
+    assert not heartbeat.sure()
     assert place.lost == ["lost"], "told once"
     assert place.file.read_bytes() == content
 
 
 def test_a_beat_that_is_written_in_another_way(place: Place) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     text = place.file.read_text()
     beat = place.values()["beat"]
     place.file.write_text(text.replace(beat, f"\\u{ord(beat[0]):04x}{beat[1:]}"))
     assert place.values()["beat"] == beat
-    presence.beat()
+    heartbeat.beat()
     assert place.values()["beat"] in place.file.read_text()
 
 
 def test_what_covers_the_marker_is_told_by_whoever_asks(place: Place) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     place.file.write_bytes(b"")
-    for act in (presence.beat, presence.confirm, presence.keep):
+    for act in (heartbeat.beat, heartbeat.confirm, heartbeat.keep):
         with pytest.raises(owner.NoMarker):
             act()
 
 
 def test_the_beat_of_an_earlier_run_of_this_home_is_taken_over(place: Place) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     place.file.write_bytes(Marker(**{**_fields(place.marker), "beat": Run(place.run.home, "f" * 16).beat()}).to_bytes())
-    presence.confirm()
+    heartbeat.confirm()
     assert place.values()["beat"].startswith(place.run.home + place.run.number)
 
 
@@ -192,28 +191,28 @@ def _fields(marker: Marker) -> dict[str, object]:
 
 
 def test_what_was_not_written_for_a_minute_is_not_sure(place: Place) -> None:
-    presence = place.presence()
+    heartbeat = place.heartbeat()
     place.clock.at += 59.9
-    assert presence.sure()
+    assert heartbeat.sure()
     place.clock.at += 0.2
-    assert not presence.sure()
-    presence.confirm()  # it was stopped, say; the folder is ours still
-    assert presence.sure()
+    assert not heartbeat.sure()
+    heartbeat.confirm()  # it was stopped, say; the folder is ours still
+    assert heartbeat.sure()
     place.clock.at += 100
     os.replace(place.file, place.path / "aside")
     place.file.mkdir()
     with pytest.raises(Away, match="not a plain file"):
-        presence.confirm()
-    assert not presence.sure()
+        heartbeat.confirm()
+    assert not heartbeat.sure()
 
 
 def test_a_twin_is_watched_by_each_look(place: Place) -> None:
     """A marker that another home of this installation has kept last: this machine before it started anew, or a copy of it."""
     other = Run("e" * 16, "f" * 16)
-    vigil = Vigil()
+    staleness = StalenessCheck()
 
     def own() -> Marker:
-        return owner.own(place.tree, "consents", str(place.path), UNKNOWN, place.ledger, place.run, vigil)
+        return owner.own(place.tree, "consents", str(place.path), UNKNOWN, place.ledger, place.run, staleness)
 
     def beat() -> None:
         owner.put(place.tree, Marker(**{**_fields(place.marker), "beat": other.beat()}))  # type: ignore[arg-type]
@@ -230,7 +229,7 @@ def test_a_twin_is_watched_by_each_look(place: Place) -> None:
         place.clock.at += 30
     place.clock.at += 61
     assert own() == place.marker, "it has not moved for a minute and a half"
-    assert place.presence().sure()
+    assert place.heartbeat().sure()
     beat()
     with pytest.raises(Away, match="nothing needs to be done"):
         own()
@@ -240,13 +239,13 @@ def test_a_twin_is_watched_by_each_look(place: Place) -> None:
 
 def test_the_thread_beats_and_says_at_the_end_that_it_is_over(place: Place) -> None:
     place.clock.runs = True
-    presence = place.presence(every=0.05)
-    presence.start()
+    heartbeat = place.heartbeat(every=0.05)
+    heartbeat.start()
     seen = set()
     until(lambda: seen.add(place.values()["beat"]) or len(seen) >= 4)  # type: ignore[func-returns-value]
     place.file.unlink()
     until(place.file.exists)
-    presence.end(say_so=True, within=5)
+    heartbeat.end(say_so=True, within=5)
     last = place.values()["beat"]
     assert last.endswith(" " + "0" * 16)
     time.sleep(0.2)
@@ -255,9 +254,9 @@ def test_the_thread_beats_and_says_at_the_end_that_it_is_over(place: Place) -> N
 
 def test_it_ends_once_nothing_is_under_way(place: Place) -> None:
     place.clock.runs = True
-    presence = place.presence(every=0.05)
-    presence.start()
-    presence.end_once_over(True)
+    heartbeat = place.heartbeat(every=0.05)
+    heartbeat.start()
+    heartbeat.end_once_over(True)
     first = place.values()["beat"]
     until(lambda: place.values()["beat"] != first)
     place.ended = True
@@ -266,21 +265,21 @@ def test_it_ends_once_nothing_is_under_way(place: Place) -> None:
 
 def test_one_that_ends_without_a_word_looks_alive_for_a_while(place: Place) -> None:
     place.clock.runs = True
-    presence = place.presence(every=0.05)
-    presence.start()
-    presence.end(within=5)
+    heartbeat = place.heartbeat(every=0.05)
+    heartbeat.start()
+    heartbeat.end(within=5)
     assert not place.values()["beat"].endswith(" " + "0" * 16)
 
 
 def test_a_beat_that_cannot_be_written_is_tried_again(place: Place) -> None:
     place.clock.runs = True
-    presence = place.presence(every=0.05, lasts=0.3)
+    heartbeat = place.heartbeat(every=0.05, lasts=0.3)
     place.tree.fd, fd = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY), place.tree.fd  # a file system that takes no files
-    presence.start()
-    until(lambda: not presence.sure())
+    heartbeat.start()
+    until(lambda: not heartbeat.sure())
     os.close(place.tree.fd)
     place.tree.fd = fd
-    until(presence.sure)
+    until(heartbeat.sure)
 
 
 def test_beats_wake_nobody(desk: Desk) -> None:
@@ -358,7 +357,7 @@ def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path)
     (desk.path / "x.pdf").write_bytes(b"x")
     until(lambda: intake.away is not None)
     assert "another installation" in str(intake.away)
-    assert intake.lent is None
+    assert intake.shared_tree is None
     assert not intake.tenure.confirm()
     assert desk.open() == {}
     assert (desk.path / "x.pdf").exists()

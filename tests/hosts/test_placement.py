@@ -49,7 +49,7 @@ class Site:
         found = moves(name, [*self.members.values()], self.holders, free, self.waited[name])
         self.waited[name] = found.waited
         if found.missed and name in self.stuck:
-            self.lack(name, self.folders)  # as `Sightings.lacking`; it holds none
+            self.lack(name, self.folders)  # as `Membership.lacking`; it holds none
         return found
 
     def round(self, order: random.Random) -> bool:

@@ -1,4 +1,4 @@
-"""That this run works in a drop folder: told to others by a beat in the marker, and read there again before anything is done."""
+"""The heartbeat in a drop folder's marker: it shows other runs that this one works there, and is read again before each act."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TRIES = 3
 _AGAIN, _OVER_LOOK = 5.0, 1.0
 
 
-class Presence:
+class MarkerHeartbeat:
     """One run in one drop folder, from the folder's opening until nothing is under way in it any more. Safe for threads.
 
     A thread of its own writes the beat, so that a share that hangs stops nobody else, and a long walk does not look like an end.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.intake import owner
-from dropcap.intake.owner import Beat, Run, Vigil
+from dropcap.intake.owner import MarkerBeat, Run, StalenessCheck
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from dropcap.intake.owner import Beat, Run, Vigil
     ],
 )
 def test_what_is_no_beat(value: object) -> None:
-    assert Beat.parse(value) is None
+    assert MarkerBeat.parse(value) is None
 
 
 def test_a_beat_has_one_length_and_is_another_each_time(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_beat_has_one_length_and_is_another_each_time(tmp_path: Path) -> None:
     beats = [str(run.beat()) for _ in range(100)]
     assert len(set(beats)) == 100
     assert {len(beat) for beat in [*beats, str(run.over())]} == {49}
-    assert all(Beat.parse(beat) == Beat(run.home, run.number, beat[33:]) for beat in beats)
+    assert all(MarkerBeat.parse(beat) == MarkerBeat(run.home, run.number, beat[33:]) for beat in beats)
 
 
 def test_whose_beat_is_nobodys_who_is_alive(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_whose_beat_is_nobodys_who_is_alive(tmp_path: Path) -> None:
 def test_a_vigil(looks: list[tuple[float, bytes]], left: float, moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(owner, "boot_time", lambda: now)
-    vigil = Vigil()
+    staleness = StalenessCheck()
     told = None
     for now, sign in looks:  # noqa: B007  the clock reads it
-        told = vigil.look(sign)
+        told = staleness.look(sign)
     assert told == pytest.approx(left)
-    assert vigil.moved is moved
+    assert staleness.moved is moved
