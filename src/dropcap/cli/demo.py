@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -38,7 +38,9 @@ from dropcap.cli.configured import stop
 from dropcap.filing.preserve import FOR_THE_LEDGER
 from dropcap.reasons import Reason
 from dropcap.threads import begin
-from redcap_sandbox import Sandbox, demo_project
+
+if TYPE_CHECKING:  # an installation may lack it
+    from redcap_sandbox import Sandbox
 
 
 def sandbox_or_stop() -> None:
@@ -199,6 +201,8 @@ class NotSeenError(Exception):
 
 def show_demo(root: Path, stays: bool) -> list[str]:
     """Play the whole story in `root`, an empty directory, and go on until Ctrl-C if it `stays`; what was not as it should be."""
+    from redcap_sandbox import Sandbox, demo_project
+
     with Sandbox(demo_project()) as box:
         return _Show(root, box, stays).run()
 
