@@ -18,7 +18,7 @@ from redcap_sandbox.structure import RowKey
 LARGEST = 16 * 1024**2
 #: The pages to look at, and those to post to.
 LOOKS = ("holdings", "versions", "requests", "content", "faults", "settings", "wording")
-DEEDS = ("ill", "well", "unban", "forget", "set", "grant", "revoke", "value", "delete", "lock", "unlock")
+ACTIONS = ("ill", "well", "unban", "forget", "set", "grant", "revoke", "value", "delete", "lock", "unlock")
 
 
 def control(stand_in: StandIn, exchange: Exchange) -> Reply:
@@ -31,8 +31,8 @@ def control(stand_in: StandIn, exchange: Exchange) -> Reply:
         return _content(stand_in, dict(parse_qsl(exchange.query)))
     if exchange.method == "GET" and page in LOOKS:
         return _json(_look(stand_in, page))
-    if exchange.method != "POST" or page not in DEEDS:
-        return _json({"error": f"there is no control page {page!r}", "GET": LOOKS, "POST": DEEDS}, 404)
+    if exchange.method != "POST" or page not in ACTIONS:
+        return _json({"error": f"there is no control page {page!r}", "GET": LOOKS, "POST": ACTIONS}, 404)
     try:
         told = json.loads(bytes(body) or b"{}")
         if not isinstance(told, dict):

@@ -152,9 +152,9 @@ def test_mistakes(tmp_path: Path, text: str, key: str, message: str, remedy: str
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("ledger: postgresql://u@db.example.org/d", "ledger", "could pass for it"),
-        ("ledger: postgresql://u@db.example.org/d?sslmode=require", "ledger", "could pass for it"),
-        ("ledger: postgresql://u@localhost,db.example.org/d", "ledger", "could pass for it"),
+        ("ledger: postgresql://u@db.example.org/d", "ledger", "could impersonate it"),
+        ("ledger: postgresql://u@db.example.org/d?sslmode=require", "ledger", "could impersonate it"),
+        ("ledger: postgresql://u@localhost,db.example.org/d", "ledger", "could impersonate it"),
         ("ledger: postgresql://u@db.example.org/d?sslmode=verify-full", "", ""),
         ("ledger: postgresql://u@db.example.org/d?sslrootcert=system", "", ""),
         ("ledger: postgresql://u@[::1]/d?sslmode=disable", "", ""),

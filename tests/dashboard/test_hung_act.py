@@ -43,8 +43,8 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         def metrics(self) -> bytes:
             return b""
 
-        def answer(self, wanted: dict[str, Any], who: AuditActor) -> dict[str, Any]:
-            asked.append(who.name)
+        def answer(self, wanted: dict[str, Any], actor: AuditActor) -> dict[str, Any]:
+            asked.append(actor.name)
             hang.wait(10)
             return {"done": True}
 

@@ -71,7 +71,7 @@ class There:
         return "15.0.0"
 
 
-class Told:
+class Recorder:
     def __init__(self, path: Path) -> None:
         self.now = 0.0
         self.ledger = Ledger(path / "ledger.db")
@@ -85,14 +85,14 @@ class Told:
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    made = Told(tmp_path)
+    made = Recorder(tmp_path)
     monkeypatch.setattr(attribution, "monotonic", lambda: made.now)
     yield made
     made.ledger.close()
 
 
 @pytest.mark.parametrize("met", [BAN, PAGE, FORBIDDEN, replace(PAGE, outcome_unknown=True)])
-def test_one_probe_a_minute_serves_all(told: Told, met: Meaning) -> None:
+def test_one_probe_a_minute_serves_all(told: Recorder, met: Meaning) -> None:
     there = There()
     for number in range(50):
         told.now += 1.1
@@ -107,7 +107,7 @@ def test_one_probe_a_minute_serves_all(told: Told, met: Meaning) -> None:
     assert there.asked == 2
 
 
-def test_a_ban_is_believed_once_the_probe_agrees(told: Told) -> None:
+def test_a_ban_is_believed_once_the_probe_agrees(told: Recorder) -> None:
     there = There()
     there.says = BAN
     outcome = told.a_file(replace(BAN, outcome_unknown=True), job(1), there)
@@ -121,7 +121,7 @@ def test_a_ban_is_believed_once_the_probe_agrees(told: Told) -> None:
     assert told.a_file(BAN, job(1), there).scope is Scope.FILE, "who refuses a token bans nobody"
 
 
-def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Told) -> None:
+def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Recorder) -> None:
     there = cast("ProjectClient", There())
     outcome = told.attribution.of_a_question(BAN, there, sent=True, alone=True)
     assert isinstance(outcome, Later)
@@ -131,7 +131,7 @@ def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Told) -> No
     assert (outcome.scope, outcome.seconds) == (Scope.SERVER, None), "not for a quarter of an hour: the probe is well"
 
 
-def test_a_refused_token_is_asked_for_by_itself(told: Told) -> None:
+def test_a_refused_token_is_asked_for_by_itself(told: Recorder) -> None:
     two = There("q")
     two.says = replace(FORBIDDEN, reason=Reason.TOKEN)
     assert told.a_file(FORBIDDEN, job(2, project="q"), two).reason is Reason.TOKEN
@@ -145,7 +145,7 @@ def test_a_refused_token_is_asked_for_by_itself(told: Told) -> None:
     assert told.a_file(FORBIDDEN, job(3), two).scope is Scope.PROJECT, "it does not even tell its version"
 
 
-def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
+def test_many_projects_of_a_server_share_one_probe_a_minute(told: Recorder) -> None:
     """A file waits for its project's turn, and is not to blame meanwhile; a second one that meets the same waits for nothing."""
     projects = [There(name) for name in "abcdefgh"]
     token = replace(FORBIDDEN, reason=Reason.TOKEN, remedy="a new one")
@@ -163,7 +163,7 @@ def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
     assert sum(there.asked for there in projects) == 2
 
 
-def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_the_next_one(told: Told) -> None:
+def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_the_next_one(told: Recorder) -> None:
     """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
     down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
     there, breakers = There(), Breakers(NobodyTold())
@@ -184,7 +184,7 @@ def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_
     assert breakers.probes_due(time.monotonic() + SERVES) == [], "one for all"
 
 
-def test_words_about_a_maintenance_at_400_are_believed_once_a_probe_agrees(told: Told) -> None:
+def test_words_about_a_maintenance_at_400_are_believed_once_a_probe_agrees(told: Recorder) -> None:
     there = There()
     said = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "REDCap is offline", "wait", worded=True)
     outcome = told.a_file(said, job(1), there)
@@ -196,12 +196,12 @@ def test_words_about_a_maintenance_at_400_are_believed_once_a_probe_agrees(told:
 
 
 @pytest.mark.parametrize("importing", [True, False])
-def test_the_remedy_for_a_right_is_that_of_what_was_tried(told: Told, importing: bool) -> None:
+def test_the_remedy_for_a_right_is_that_of_what_was_tried(told: Recorder, importing: bool) -> None:
     remedy = told.a_file(replace(FORBIDDEN, reason=Reason.TOKEN), job(1), There(), importing=importing).remedy
     assert ("to import files" in remedy, "to export" in remedy) == (importing, not importing)
 
 
-def test_a_page_at_5xx_is_the_files_own_while_a_probe_is_well(told: Told) -> None:
+def test_a_page_at_5xx_is_the_files_own_while_a_probe_is_well(told: Recorder) -> None:
     there = There()
     for importing, page in ((True, Verdict.UNKNOWN), (False, Verdict.SERVER)):
         ill = Meaning(page, Reason.SERVER_ERROR, "a page", outcome_unknown=importing, page=True, retry_after=700.0)
@@ -215,7 +215,7 @@ def test_a_page_at_5xx_is_the_files_own_while_a_probe_is_well(told: Told) -> Non
     assert told.a_file(ill, job(1), there).certain, "all meet it"
 
 
-def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(told: Told) -> None:
+def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(told: Recorder) -> None:
     there = There()
     for _ in range(3):
         assert told.a_file(FORBIDDEN, job(1), there).own_fault, "one file, however often"
@@ -225,7 +225,7 @@ def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(
     assert told.a_file(FORBIDDEN, job(1), there).scope is Scope.PROJECT
 
 
-def test_a_page_counts_against_a_file_only_if_others_arrive(told: Told) -> None:
+def test_a_page_counts_against_a_file_only_if_others_arrive(told: Recorder) -> None:
     there = There()
     assert [told.a_file(PAGE, job(n), there).own_fault for n in range(1, 6)] == [True, True, False, False, False]
     assert told.a_file(PAGE, job(5), there).seconds > SERVES / 2, "no sooner than it may be asked again"
@@ -248,7 +248,7 @@ def test_a_page_counts_against_a_file_only_if_others_arrive(told: Told) -> None:
         (MIB, REFUSED, False),
     ],
 )
-def test_who_is_too_large(told: Told, size: int, meaning: Meaning, large: bool) -> None:
+def test_who_is_too_large(told: Recorder, size: int, meaning: Meaning, large: bool) -> None:
     there = There()
     outcome = told.a_file(meaning, job(1, size=size), there)
     assert (outcome.reason == Reason.TOO_LARGE) == large
@@ -258,7 +258,7 @@ def test_who_is_too_large(told: Told, size: int, meaning: Meaning, large: bool) 
     assert told.a_file(meaning, job(2, size=size), there).reason != Reason.TOO_LARGE, "the token is at fault"
 
 
-def test_xml_is_no_sign_where_all_errors_come_in_xml(told: Told) -> None:
+def test_xml_is_no_sign_where_all_errors_come_in_xml(told: Recorder) -> None:
     """Which is asked for once, where no small request has met an error yet, and by one project a minute."""
     xml, there, other = replace(REFUSED, in_xml=True), There(), There("q")
     there.speaks, there.will_speak, other.speaks = None, False, None
@@ -278,7 +278,7 @@ def test_xml_is_no_sign_where_all_errors_come_in_xml(told: Told) -> None:
     assert other.provoked == 2
 
 
-def test_limits(told: Told) -> None:
+def test_limits(told: Recorder) -> None:
     assert limit_of(["5 1", "rubbish", "x 2"]) is None
     assert limit_of(["9 1", "5 2", "7 3"]) == Limit(7, 3)
     assert known_limits({("p", "too_large", "5 1"): 9.0, ("p", "too_large", "6 2"): 9.0, ("q", "no_file", "5 1"): 9.0}) == {
@@ -311,7 +311,7 @@ def test_limits(told: Told) -> None:
     assert limits.forbids(replace(fresh, project="q")) is None, "nor is what refuses small files"
 
 
-def test_three_breaks_of_one_file_while_smaller_ones_arrive(told: Told) -> None:
+def test_three_breaks_of_one_file_while_smaller_ones_arrive(told: Recorder) -> None:
     limits, large = told.limits, job(1, size=500)
     for _ in range(3):
         limits.broke_off(large)

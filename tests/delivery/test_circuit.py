@@ -13,7 +13,7 @@ TOKEN = Later("token", "refused", scope="project", certain=True)
 BAN = Later("banned", "banned", scope="server", until_resume=True, certain=True)
 
 
-class Told:
+class Recorder:
     def __init__(self) -> None:
         self.opened: list[Pause] = []
         self.closed: list[tuple[str, str]] = []
@@ -27,7 +27,7 @@ class Told:
 
 
 def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_later() -> None:
-    told, now = Told(), 0.0
+    told, now = Recorder(), 0.0
     told.breakers.failed("server", "s", 1, DOWN, now)
     assert [pause.reason for pause in told.opened] == ["unreachable"]
     waits = []
@@ -50,7 +50,7 @@ def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_late
 
 
 def test_a_pause_by_hand_on_another_host_outlasts_one_that_ends_by_itself() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", None, DOWN, 0.0)
     told.breakers.agree(told.opened, 0.0, 0.0)
     by_hand = Pause("server", "s", "by_hand", "m", "r", 2.0, True)
@@ -64,7 +64,7 @@ def test_a_pause_by_hand_on_another_host_outlasts_one_that_ends_by_itself() -> N
 
 
 def test_a_pause_that_another_host_ends_before_it_was_looked_for_is_over() -> None:
-    told = Told()
+    told = Recorder()
     by_hand = Pause("project", "p", "by_hand", "m", "r", 1.0, True)
     told.breakers.by_hand(by_hand)
     assert not told.breakers.agree([], 0.5, 1.0), "it is still to be entered"
@@ -82,7 +82,7 @@ def test_a_pause_that_another_host_ends_before_it_was_looked_for_is_over() -> No
 
 
 def test_a_server_that_turns_files_away_is_asked_unless_one_arrives_before() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.probe_at("s", 50.0)
     told.breakers.probe_at("s", 90.0)
     assert told.breakers.lets_through("server", "s", 1, 0.0), "it is not paused for that"
@@ -96,7 +96,7 @@ def test_a_server_that_turns_files_away_is_asked_unless_one_arrives_before() -> 
 
 
 def test_one_file_that_fails_on_a_well_server_is_to_blame_itself() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", 1, ODD, 0.0)
     assert told.opened == []
     assert told.breakers.lets_through("server", "s", 2, 0.0), "others go on meanwhile"
@@ -106,13 +106,13 @@ def test_one_file_that_fails_on_a_well_server_is_to_blame_itself() -> None:
 
 
 def test_a_success_of_another_file_blames_the_one_that_failed() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", 1, ODD, 0.0)
     assert told.breakers.succeeded("server", "s", 2) == [1]
 
 
 def test_the_first_probe_that_finds_the_server_well_blames_the_file_for_the_pause() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", 1, DOWN, 0.0)
     assert told.breakers.succeeded("server", "s", None) == [1]
     told.breakers.failed("server", "s", 1, DOWN, 0.0)
@@ -124,7 +124,7 @@ def test_the_first_probe_that_finds_the_server_well_blames_the_file_for_the_paus
 
 
 def test_a_server_whose_probes_alone_succeed_is_tried_with_one_file_at_a_time() -> None:
-    told, now = Told(), 0.0
+    told, now = Recorder(), 0.0
     for job in (1, 2):
         told.breakers.failed("server", "s", job, DOWN, now)
         assert told.breakers.succeeded("server", "s", None) == [job]
@@ -141,7 +141,7 @@ def test_a_server_whose_probes_alone_succeed_is_tried_with_one_file_at_a_time() 
 
 
 def test_a_file_on_trial_that_never_comes_back_is_not_waited_for_for_ever() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("project", "p", 1, TOKEN, 0.0)
     assert told.breakers.lets_through("project", "p", 2, PROJECT_FIRST)
     assert not told.breakers.lets_through("project", "p", 3, PROJECT_FIRST + TRIAL_LASTS)
@@ -150,7 +150,7 @@ def test_a_file_on_trial_that_never_comes_back_is_not_waited_for_for_ever() -> N
 
 
 def test_a_project_that_takes_another_file_blames_the_one_that_it_refused() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("project", "p", 1, TOKEN, 0.0)
     assert told.breakers.succeeded("project", "p", 2) == [1]
     told.breakers.failed("project", "p", 1, TOKEN, 0.0)
@@ -159,7 +159,7 @@ def test_a_project_that_takes_another_file_blames_the_one_that_it_refused() -> N
 
 
 def test_a_trouble_of_one_project_among_others_is_no_files_fault() -> None:
-    told, now, blamed = Told(), 0.0, []
+    told, now, blamed = Recorder(), 0.0, []
     for number in range(40):
         for job in (100 + number, *range(5)) if number % 2 else (*range(5), 100 + number):  # no folder is always first
             project = "p" if job < 100 else "q"
@@ -187,7 +187,7 @@ def test_a_trouble_of_one_project_among_others_is_no_files_fault() -> None:
 
 
 def test_three_different_files_in_a_row_are_the_servers_trouble_and_one_at_a_time_finds_out() -> None:
-    told, now = Told(), 0.0
+    told, now = Recorder(), 0.0
     for job in (1, 2, 3):
         assert told.opened == []
         blamed = told.breakers.failed("server", "s", job, ODD, now)
@@ -207,7 +207,7 @@ def test_three_different_files_in_a_row_are_the_servers_trouble_and_one_at_a_tim
 
 
 def test_a_ban_ends_with_resume_only() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", 1, BAN, 0.0)
     assert not told.breakers.lets_through("server", "s", 2, 1e9)
     assert told.breakers.probes_due(1e9) == []
@@ -221,7 +221,7 @@ def test_a_ban_ends_with_resume_only() -> None:
 
 
 def test_a_project_waits_longer_and_a_new_token_is_tried_at_once() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("project", "p", 1, TOKEN, 0.0)
     assert not told.breakers.lets_through("project", "p", 2, PROJECT_FIRST / 2 - 1)
     assert told.breakers.try_now("project", "p")
@@ -231,18 +231,18 @@ def test_a_project_waits_longer_and_a_new_token_is_tried_at_once() -> None:
 
 
 def test_what_a_reply_asks_for_is_waited_for() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", 1, Later("rate_limited", "", scope="server", seconds=17.0, certain=True), 0.0)
     assert told.breakers.next_wake(0.0) == pytest.approx(17.0)
 
 
 def test_pauses_by_hand_outlive_troubles_and_restarts() -> None:
-    told = Told()
+    told = Recorder()
     hand = Pause("project", "p", "by_hand", "m", "r", 1.0, True)
     told.breakers.by_hand(hand)
     told.breakers.failed("project", "p", 1, TOKEN, 0.0)
     assert told.breakers.pauses() == [hand]
-    again = Told()
+    again = Recorder()
     again.breakers.load([hand], 0.0)
     assert not again.breakers.lets_through("project", "p", 1, 1e9)
 
@@ -256,7 +256,7 @@ def test_backoff(tries: int, low: float, high: float) -> None:
 
 
 def test_a_probe_answers_for_a_minute() -> None:
-    told = Told()
+    told = Recorder()
     for second in range(0, 180, 5):
         now = float(second)
         blamed = told.breakers.failed("server", "s", 1, ODD, now)
@@ -268,7 +268,7 @@ def test_a_probe_answers_for_a_minute() -> None:
 
 
 def test_a_file_that_has_not_failed_is_tried_before_those_that_have() -> None:
-    told = Told()
+    told = Recorder()
     for job in (1, 2, 3):
         told.breakers.failed("project", "p", job, TOKEN, 0.0)
     wait = told.breakers.next_wake(0.0)
@@ -280,7 +280,7 @@ def test_a_file_that_has_not_failed_is_tried_before_those_that_have() -> None:
 
 
 def test_where_files_are_refused_alike_those_of_other_folders_are_tried_first_and_soon() -> None:
-    told, now = Told(), 0.0
+    told, now = Recorder(), 0.0
     for job in (1, 2, 3, 4, 5):  # four of them were on their way
         told.breakers.failed("project", "p", job, Later("refused", "no", scope="project", certain=True), now, "a")
     wait = told.breakers.next_wake(now)
@@ -303,7 +303,7 @@ def test_where_files_are_refused_alike_those_of_other_folders_are_tried_first_an
 
 
 def test_where_three_files_in_a_row_fail_those_of_other_folders_are_tried_first() -> None:
-    told = Told()
+    told = Recorder()
     told.breakers.failed("server", "s", 1, ODD, 0.0, "a")
     told.breakers.probes_due(0.0)
     told.breakers.succeeded("server", "s", None)

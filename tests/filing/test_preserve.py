@@ -149,7 +149,7 @@ def test_a_crash_at_a_rename_leaves_no_half_copy_and_the_next_start_no_leftover(
         keep = keep_in(tmp_path)
 
         def die(tree: Tree) -> None:
-            tree._ways = (dying(by_renameat2, at, before),)
+            tree._rename_methods = (dying(by_renameat2, at, before),)
 
         keep.do(0, die)
         preserved(keep, b"x" * 100_000)

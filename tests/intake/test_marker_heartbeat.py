@@ -30,7 +30,7 @@ class Clock:
 
 
 class Place(Quiet):
-    """A drop folder that is ours, and the presence of one run in it."""
+    """A drop folder that is ours, and the heartbeat of one run in it."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "drop"
@@ -358,6 +358,6 @@ def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path)
     until(lambda: intake.away is not None)
     assert "another installation" in str(intake.away)
     assert intake.shared_tree is None
-    assert not intake.tenure.confirm()
+    assert not intake.directory.confirm()
     assert desk.open() == {}
     assert (desk.path / "x.pdf").exists()

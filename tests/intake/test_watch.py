@@ -14,7 +14,7 @@ from tests import needs
 from .conftest import Desk, Quiet, until
 
 
-class Told(Quiet):
+class Recorder(Quiet):
     def __init__(self) -> None:
         self.names: list[str] = []
         self.doubts: list[None] = []
@@ -32,7 +32,7 @@ def add(watch: Watch, tree: Tree, name: str) -> None:
 
 
 def test_names_are_relative_and_directories_keep_their_watch_when_renamed(tmp_path: Path) -> None:
-    told = Told()
+    told = Recorder()
     names, doubts = told.names, told.doubts
     (tmp_path / "a").mkdir()
     tree = Tree(tmp_path)

@@ -49,7 +49,7 @@ class Working:
         self._pool = ThreadPoolExecutor(1)
         self.id = uuid.uuid4().hex
         self.heartbeat = Heartbeat(
-            connector or Connector(dsn, "heart"),
+            connector or Connector(dsn, "heartbeat"),
             ThisHost(self.id, "name", os.getpid(), "1", "digest"),
             self,
             folders,
@@ -223,7 +223,7 @@ def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(mine: Clu
         def conninfo(self) -> str:
             return "host=127.0.0.1 port=1" if way["closed"] else dsn
 
-    with working(dsn, connector=Way(dsn, "heart")) as first, working(dsn) as second:
+    with working(dsn, connector=Way(dsn, "heartbeat")) as first, working(dsn) as second:
         share_oddly(first, second)
         handles = [*first.handles.values(), *second.handles.values()]
         died = boot_time()
@@ -299,7 +299,7 @@ def test_a_heart_that_cannot_connect_ends_when_it_is_told_to(dsn: str) -> None:
             tried.set()
             return super().conninfo()
 
-    with working(dsn, connector=Nowhere("host=127.0.0.1 port=1", "heart")) as host:
+    with working(dsn, connector=Nowhere("host=127.0.0.1 port=1", "heartbeat")) as host:
         assert tried.wait(5)
         eventually(lambda: host.heartbeat.others.trouble)
         began = time.monotonic()

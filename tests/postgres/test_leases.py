@@ -58,7 +58,7 @@ def test_a_folder_goes_from_hand_to_hand(db: psycopg.Connection) -> None:
     assert leases.take(db, "/x", b, LEASE, beat=0) == 2, "what was released needs no beat that stood still"
     assert leases.release(db, "/x", b, 2)
     assert leases.take(db, "/x", b, LEASE) == 3
-    assert leases.beat(db, b, {"/x": 2}, LEASE) == frozenset(), "an older grip of the same host"
+    assert leases.beat(db, b, {"/x": 2}, LEASE) == frozenset(), "an older lease of the same host"
 
 
 def test_a_beat_after_a_take_finds_nothing(db: psycopg.Connection) -> None:

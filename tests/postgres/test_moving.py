@@ -51,8 +51,8 @@ def test_there_and_back_all_is_as_it_was(place: Site, database: str, moved: Path
     imported(back, place.root / "third.db")
     before, after = dump(place.root / "ledger.db"), dump(place.root / "third.db")
     assert all(after[table.name] == before[table.name] for table in TABLES if table.name not in ("act", "chain"))
-    deeds = [json.loads(line)[7] for line in back.read_bytes().splitlines() if line.startswith(b'["act"')]
-    assert deeds[-2:] == ["imported", "exported"]
+    actions = [json.loads(line)[7] for line in back.read_bytes().splitlines() if line.startswith(b'["act"')]
+    assert actions[-2:] == ["imported", "exported"]
 
 
 def test_nothing_moves_while_a_host_is_alive(place: Site, database: str, moved: Path) -> None:

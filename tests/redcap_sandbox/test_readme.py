@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redcap_sandbox
 from redcap_sandbox import KINDS, Fault, Rights, Sandbox, demo_project
-from redcap_sandbox.control import DEEDS, LOOKS
+from redcap_sandbox.control import ACTIONS, LOOKS
 from redcap_sandbox.stand_in import SETTINGS
 
 README = (Path(redcap_sandbox.__file__).parent / "README.md").read_text()
@@ -41,7 +41,7 @@ def test_every_fault_setting_and_right_is_told_once() -> None:
 
 def test_every_page_is_told() -> None:
     words = {word.partition(" {")[0].partition("?")[0].rpartition("/")[2] for word in told("Pages")}
-    assert words == {*LOOKS, *DEEDS}
+    assert words == {*LOOKS, *ACTIONS}
 
 
 def test_the_faults_shown_on_a_command_line_are_faults() -> None:

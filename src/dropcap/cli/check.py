@@ -244,7 +244,7 @@ class Checked:
         errors = [remark for remark in self.found if remark.level == "error"]
         if any(remark.where.part is Part.MACHINE for remark in errors):
             return []
-        mistakes = [problem.scope for problem in self.config.told]
+        mistakes = [problem.scope for problem in self.config.reported]
         others = [remark for remark in errors if remark.where.part is not Part.CONFIGURATION]
         if None in mistakes or len(mistakes) + len(others) != len(errors):
             return []
@@ -260,7 +260,7 @@ class Checked:
         for folder in self.folders:
             project = self.config.projects.get(folder.project)
             for rule in folder.rules:
-                yield f"{folder.name}/{rule.name}", cost(rule).told(self.config.limit_of(project.host) if project else 0)
+                yield f"{folder.name}/{rule.name}", cost(rule).text(self.config.limit_of(project.host) if project else 0)
 
     def as_json(self, costs: bool) -> dict[str, Any]:
         """The keys that docs/checking.md promises."""
@@ -430,7 +430,7 @@ def check_command(**options: Any) -> None:
 
 
 def _of_configuration(config: Config) -> list[Remark]:
-    return [Remark(one.level, in_configuration(one.where), one.message, one.remedy) for one in (*config.told, *config.doubts)]
+    return [Remark(one.level, in_configuration(one.where), one.message, one.remedy) for one in (*config.reported, *config.doubts)]
 
 
 def _contents(config: Config, folders: Sequence[Folder]) -> str:

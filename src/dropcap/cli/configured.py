@@ -132,7 +132,7 @@ def usable(path: Path, *, tell: bool = True) -> Config:
     """The configuration, or the end with exit code 2 if nothing can start with it. Its problems are told on the way."""
     config = load(path)
     if tell or config.fatal:
-        for problem in config.told:
+        for problem in config.reported:
             screen.line(str(problem), hang=4, err=True)
     if config.fatal:
         stop(unusable(path), 2)

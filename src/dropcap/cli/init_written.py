@@ -321,7 +321,7 @@ class Existing:
         if not path.exists():
             stop(f"there is no configuration {shown(str(path))} to add to: name it with -c, or leave out --add", 2)
         config = load(path)
-        for problem in config.told:
+        for problem in config.reported:
             screen.line(str(problem), err=True)
         if config.problems:
             stop(f"{shown(str(path))} has mistakes: correct what is said above, then add to it", 2)
@@ -386,7 +386,7 @@ class Existing:
         if more:  # conf.d held files that nobody included so far
             screen.line(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
         if whole.problems or more or project not in whole.projects:
-            for problem in whole.told:
+            for problem in whole.reported:
                 screen.line(str(problem), err=True)
             stop(f"the project could not be added to {shown(str(self.path))}, which is as it was", 2)
         main = shown(str(self.path))

@@ -58,7 +58,7 @@ class _Seen:
     elsewhere: dict[str, str] = field(default_factory=dict)  # those that are another host's, and whose
     doubtful: int = 0
 
-    def told(self, folder: str, answer: dict[str, Any]) -> bool:
+    def add(self, folder: str, answer: dict[str, Any]) -> bool:
         """Whether a step could be done there."""
         for where, why in (("cannot", self.cannot), ("elsewhere", self.elsewhere)):
             if where in answer:
@@ -243,13 +243,13 @@ def _looked(ask: Ask, config: Config, folders: Sequence[str], ages: dict[str, An
     seen = _Seen()
     for name in folders:
         kinds = [what for what in What if what in ages and (name in config.folders or what is What.HISTORY)]
-        if put_back and name in config.folders and not seen.told(name, ask({"step": "put_back", "folder": name})):
+        if put_back and name in config.folders and not seen.add(name, ask({"step": "put_back", "folder": name})):
             continue
         for what in kinds:
             after: str | int | None = None
             while True:
                 step = {"step": "look", "folder": name, "what": what, "age": ages[what], "after": after}
-                if not seen.told(name, answer := ask(step)):
+                if not seen.add(name, answer := ask(step)):
                     break
                 if answer["over"]:
                     seen.steps.append((name, what, answer["over"]))
@@ -264,7 +264,7 @@ def _removed(ask: Ask, seen: _Seen, ages: dict[str, Any]) -> list[dict[str, Any]
     gone = []
     for name, what, over in seen.steps:
         step = {"step": "remove", "folder": name, "what": what, "age": ages[what], "keys": [one["key"] for one in over]}
-        if name not in seen.cannot and seen.told(name, answer := ask(step | {"days": What.SUBFOLDER in ages})):
+        if name not in seen.cannot and seen.add(name, answer := ask(step | {"days": What.SUBFOLDER in ages})):
             gone += [one for one in over if one["key"] in answer["gone"]]
     return gone
 

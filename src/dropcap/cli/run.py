@@ -61,7 +61,7 @@ def _startable(path: Path) -> Config:
     """The configuration, or the end with exit code 2, which systemd is told of: its problems are told in the log otherwise."""
     config = load(path)
     if config.fatal:
-        cannot_start(unusable(path), config.told)
+        cannot_start(unusable(path), config.reported)
         sys.exit(2)
     return config
 
@@ -85,7 +85,7 @@ def reload_command(config_path: Path) -> None:
     # One that cannot be used is asked for as well: the daemon tells its trouble in the log and in `systemctl status`.
     told = asked(config, {"do": "reload", "config": str(path)} if config.fatal else {"do": "reload"})
     if config.fatal:
-        for problem in config.told:
+        for problem in config.reported:
             complain(shown(str(problem)))
         stop(unusable(path) + ("" if told is None else "; what was in force goes on"), 2)
     if told is None and running(config.state_dir):

@@ -21,7 +21,7 @@ from dropcap.cli import screen
 from dropcap.cli.configured import NoLedger, asked, cannot_read, config_option, folder_option, known, readable, stop, usable
 from dropcap.cli.jobs import FOUND, as_json, stamp
 from dropcap.cli.screen import many
-from dropcap.cli.status_lines import FEW, MORE, Level, StatusLine, goes_on, hosts_told, left_alone, needs_somebody, notes, verdict
+from dropcap.cli.status_lines import FEW, MORE, Level, StatusLine, goes_on, host_lines, left_alone, needs_somebody, notes, verdict
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.control import released_of
 from dropcap.daemon.state import running
@@ -48,7 +48,7 @@ def tell(status: Snapshot, only: str | None) -> None:
     names = MORE if only is not None else FEW
     _table(status)
     if only is None:
-        _section("Hosts", hosts_told(status))
+        _section("Hosts", host_lines(status))
     _sent(status.sending)
     somebody = needs_somebody(status)
     _section("Goes on by itself", goes_on(status, names))
@@ -437,7 +437,7 @@ def gathered(
     if only is not None:
         known("folder", only, sorted(seen.done_today))
     seen = replace(seen, released=released_of(ledger))
-    status = snapshot.taken(config, ledger, seen, live, now, tuple(str(problem) for problem in config.told), only)
+    status = snapshot.taken(config, ledger, seen, live, now, tuple(str(problem) for problem in config.reported), only)
     here = live is not None or running(config.state_dir)
     return replace(status, running=here, **snapshot.listed(config, ledger, status, only, kinds))
 

@@ -47,7 +47,7 @@ class StatusLine:
 _LONG = 60.0
 
 
-def hosts_told(status: Snapshot) -> list[StatusLine]:
+def host_lines(status: Snapshot) -> list[StatusLine]:
     """A line for each host that is alive, and for each that is gone since not long ago."""
     if status.hosts is None:
         return []
@@ -240,7 +240,7 @@ def _failed(status: Snapshot) -> Iterator[StatusLine]:
 
 def _not_pruned(status: Snapshot) -> Iterator[StatusLine]:
     if status.not_pruned:
-        yield StatusLine(Level.WAIT, "keep", f"{remark.told(status.not_pruned)}; {remark.REMEDY}", "dropcap prune")
+        yield StatusLine(Level.WAIT, "keep", f"{remark.not_pruned_text(status.not_pruned)}; {remark.REMEDY}", "dropcap prune")
 
 
 def _alone(one: LikeJobs, job: Job) -> StatusLine:

@@ -310,7 +310,7 @@ def read_document(
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a regular file: whoever opens a FIFO waits for a writer. Raises OSError for whatever else lies there."""
+    """Open a regular file: opening a FIFO would wait for a writer. Raises OSError for whatever else lies there."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):

@@ -466,7 +466,7 @@ class Config:
         return bool(self.notify or self.metrics or self.dashboard or any(one.expect for one in self.folders.values()))
 
     @property
-    def told(self) -> tuple[Problem, ...]:
+    def reported(self) -> tuple[Problem, ...]:
         """The problems as people are told of them, each once."""
         return tuple(problem for problem in self.problems if not problem.echo)
 

@@ -1,4 +1,4 @@
-"""The process that examines files, and asking it. Whoever asks goes on at once, and is told later.
+"""The process that examines files, and asking it. The caller goes on at once, and gets the answer later.
 
 Descriptors go in, findings come out: nothing in a file harms the daemon.
 """

@@ -320,12 +320,12 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
-            self.intake.tenure.leave_once_over(False)  # the other one goes on there
+            self.intake.directory.leave_once_over(False)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
         elif self.lease_handle.lost:
-            self.intake.tenure.leave_once_over(False)  # another host keeps the marker
+            self.intake.directory.leave_once_over(False)  # another host keeps the marker
         else:
-            self.intake.tenure.leave_once_over(True)
+            self.intake.directory.leave_once_over(True)
 
     def ends(self) -> bool:
         """Of a channel that was retired without a successor: whether nothing is under way in it any more. Waits for nothing."""
@@ -338,7 +338,7 @@ class Channel:
             return False
         if not self.lease_handle.lost:
             self.intake.leave(0.0)
-            if self.intake.tenure.kept:  # before another host keeps the marker, it says that this one does not any more
+            if self.intake.directory.kept:  # before another host keeps the marker, it says that this one does not any more
                 return False
         self.over()  # nothing of it stays open here
         return True
@@ -390,7 +390,7 @@ class Channel:
 
     def confirm(self) -> bool:
         """Read in the folder whether it is still ours, which may hang."""
-        return self.intake.tenure.confirm()
+        return self.intake.directory.confirm()
 
     def holds(self) -> bool:
         """Whether no other host may work there at this moment."""
@@ -430,4 +430,4 @@ class Channel:
         """Nothing more is filed here: nothing of it stays open."""
         self.page.let_go()
         self.queue.filer.let_go()
-        self.intake.tenure.end()
+        self.intake.directory.end()

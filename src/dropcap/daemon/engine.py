@@ -96,7 +96,7 @@ class Stages:
         """Whether REDCap has told that an entry's project is in development, and not yet that it is in production."""
         return entry in self._in_development
 
-    def told(self, entry: str, project: ProjectInfo) -> bool:
+    def learn(self, entry: str, project: ProjectInfo) -> bool:
         """REDCap has told the project of an entry; whether its stage is news. Durable on return."""
         if project.in_production is not self.in_development(entry):
             return False
@@ -259,7 +259,7 @@ class Engine:
     def identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
         """REDCap has told whose a project's token is, or (None) does not. Raises RedcapError if it is not that project's."""
         self._identities.admit(project, told, token)
-        if told is not None and self._stages.told(project.name, told):
+        if told is not None and self._stages.learn(project.name, told):
             for name, channel in self.channels.items():
                 if channel.folder.project == project.name:
                     self._changed(name)

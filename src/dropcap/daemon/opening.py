@@ -61,7 +61,7 @@ class OpenedLedger:
 
 
 def database_of(config: Config) -> Database:
-    """Where the ledger is, for whoever reads it, and for what a person has done. Raises LedgerError."""
+    """Where the ledger is, for readers, and for what a person has done. Raises LedgerError."""
     if not isinstance(config.ledger, PostgresLedger):
         return SqliteDatabase(config.state_dir / LEDGER)
     need_psycopg()

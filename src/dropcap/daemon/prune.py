@@ -30,7 +30,7 @@ from dropcap.preflight.remark import PRUNED
 
 log = structlog.get_logger()
 
-#: Seconds after which a step that looks is over, so that whoever asked hears of it.
+#: Seconds after which a step that looks is over, so that the client hears of it.
 _STEP = 2.0
 #: Seconds by which a file system's clock may be ahead of ours before a subfolder counts as changed by somebody else.
 _CLOCKS = 2.0
@@ -62,7 +62,7 @@ class Over:
 class Aged:
     """How old what is to go must be.
 
-    `now` is the time that the ages are counted by (seconds since the epoch), which whoever asks has made sure of: a clock that is
+    `now` is the time that the ages are counted by (seconds since the epoch), which the caller has made sure of: a clock that is
     set meanwhile changes nothing. `until` is the first job that was claimed too lately; those behind it are younger, whatever a
     wrong clock has entered for them. Its end, None, is no such job.
     """
@@ -81,7 +81,7 @@ class Aged:
         return self.until is None or job < self.until
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """For how long it is kept, as people write it."""
         return f"{self.kept_for / 86400:g}d"
 
@@ -164,7 +164,7 @@ class Pruning:
     def _remove_files(self, age: Aged, wanted: Sequence[int], *, days: bool) -> list[int]:
         assert self._tree is not None
         jobs = [job for number in wanted if (job := self._ledger.query.job(number)) is not None and self._is_over(job, age)]
-        because = f"keep.done is {age.told}"
+        because = f"keep.done is {age.text}"
         # Before anything is touched: what is gone has a step, whatever happens next. Nothing is waited for from the comparison of
         # a file to its removal.
         self._ledger.notes([(job.id, f"to be removed from {shown(job.filed_as or '')}: {because}", {}) for job in jobs])
@@ -182,7 +182,7 @@ class Pruning:
                 steps.append((job.id, f"removed from {shown(place)}: {because}", {"filed_as": None}))
                 lay = shown(place)
                 log.info(
-                    "removed", what=What.DONE.value, **about(job), lay_in=lay, sha256=job.sha256, size=job.size, kept_for=age.told
+                    "removed", what=What.DONE.value, **about(job), lay_in=lay, sha256=job.sha256, size=job.size, kept_for=age.text
                 )
             else:
                 where = "" if lies == place else f", and lies in {shown(lies)} now"
@@ -229,7 +229,7 @@ class Pruning:
 
     def _remove_copies(self, age: Aged, wanted: Sequence[str]) -> Iterator[str]:
         assert self._copies is not None
-        because = f"keep.preserved is {age.told}"
+        because = f"keep.preserved is {age.text}"
         for name in wanted:
             copy = self._copies.do(0, _old_copy, name, age)
             if copy is None:
@@ -247,7 +247,7 @@ class Pruning:
                 yield name
 
     def _remove_copy(self, copies: PrivateTree, name: str, age: Aged) -> bool:
-        """By the thread that alone works in the place: whoever makes use of a copy says so there before."""
+        """By the thread that alone works in the place: a copy is used only after saying so there."""
         assert self._tree is not None
         self._tree.be_ours()
         copy = _old_copy(copies, name, age)
@@ -255,7 +255,7 @@ class Pruning:
             return False
         with contextlib.suppress(FileNotFoundError):
             if remove(copies, name, copy.is_it) is None:
-                with copies.parent(copy.told) as (directory, leaf):
+                with copies.parent(copy.sidecar) as (directory, leaf):
                     os.unlink(leaf, dir_fd=directory)
                 copies.sync(names.split(name)[0])
                 return True
@@ -293,7 +293,7 @@ class Pruning:
                 with contextlib.suppress(OSError), self._tree.directory(parent) as fd:  # somebody has put something there
                     os.rmdir(leaf, dir_fd=fd)
                     what = What.SUBFOLDER.value
-                    log.info("removed", what=what, folder=self._name, subfolder=shown(name), kept_for=age.told)
+                    log.info("removed", what=what, folder=self._name, subfolder=shown(name), kept_for=age.text)
                     yield name
 
     # What the ledger knows ----------------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ class Pruning:
             job for job in self._ledger.query.over(self._name, age.before, min(wanted) - 1) if job in wanted and age.is_older(job)
         ]
         number = self._ledger.prune(over, actor, self._name if self._folder is not None else None)
-        log.info("removed", what=What.HISTORY.value, folder=self._name, jobs=number, kept_for=age.told)
+        log.info("removed", what=What.HISTORY.value, folder=self._name, jobs=number, kept_for=age.text)
         return over
 
 
@@ -358,7 +358,7 @@ def prune_step(engine: Engine, asked: dict[str, Any], actor: AuditActor) -> dict
             return {"elsewhere": _host(engine, name)}
         return of_folder(Pruning(ledger, name, None, None, None), asked, actor)
     tree = one.intake.shared_tree
-    if tree is None or not one.intake.tenure.confirm():
+    if tree is None or not one.intake.directory.confirm():
         return {"cannot": one.intake.away or "it is not known whether the folder is ours just now; try again in a moment"}
     if not one.pruning.acquire(timeout=_PATIENCE):
         return {"cannot": "another `dropcap prune` is at work there, or its share does not answer"}

@@ -39,7 +39,7 @@ from dropcap.threads import OF_A_FOLDER, REMEDY, SHORTAGE, WHY, NoThread, Serial
 
 log = structlog.get_logger()
 
-#: Seconds within which whoever asks for a reload is told what came of it: it waits for no share and no server.
+#: Seconds within which a client that asks for a reload hears what came of it: it waits for no share and no server.
 _PATIENCE = 20.0
 #: The same while the ledger cannot be written.
 _LITTLE = 1.0
@@ -254,7 +254,7 @@ class Desk:
         about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
         if "jobs" in asked:
             about["jobs"] = len(asked["jobs"])
-        log.info("asked", do=asked["do"], by=shown(actor.told), way=actor.way.value, **about)
+        log.info("asked", do=asked["do"], by=shown(actor.label), way=actor.way.value, **about)
         return self.answer(asked, actor)
 
     def answer(self, asked: dict[str, Any], actor: AuditActor) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class Breakers:
         self._told.pause_began(pause)
 
     def resume(self, scope: Scope, name: str) -> bool:
-        """End a pause, whoever made it; False if there was none."""
+        """End a pause, of any origin; False if there was none."""
         with self._lock:
             breaker = self._breakers.get((scope, name))
             if breaker is None or breaker.pause is None:

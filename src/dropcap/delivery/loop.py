@@ -133,7 +133,7 @@ class Delivery:
         elsewhere: frozenset[str] = frozenset(),
     ) -> None:
         """Go on with these folders, projects and sizes. Work under way end with the ones that they began with. Waits for no
-        folder: one that is not among them any more, or another one of its name, is to be retired by whoever started it.
+        folder: one that is not among them any more, or another one of its name, is to be retired by the caller that started it.
         `elsewhere` are folders in which other hosts work, or may."""
         with self._deciding:
             for folder in self._folders.values():

@@ -35,7 +35,7 @@ class Origins:
         self._gone_by = {**self._gone_by, **now}
         self._texts = {}
 
-    def told(self, entry: str, project: ProjectInfo) -> None:
+    def learn(self, entry: str, project: ProjectInfo) -> None:
         """REDCap has told the project of an entry."""
         before = self._told.get(entry)
         if before is None or (before.project_id, before.title) != (project.project_id, project.title):
@@ -141,10 +141,10 @@ class Order:
         """Whether the configuration has this entry; while it is taken up, what is under way may have others."""
         return entry in self._projects
 
-    def told(self, entry: str, project: ProjectInfo) -> None:
+    def learn(self, entry: str, project: ProjectInfo) -> None:
         """REDCap has told the project of an entry."""
         self._hidden.discard(entry)
-        self.origins.told(entry, project)
+        self.origins.learn(entry, project)
         (self._classic.discard if project.longitudinal else self._classic.add)(entry)
         self._told[entry] = project.project_id
 

@@ -78,7 +78,7 @@ class Identities:
             self._order.origins.is_used_by(project.name, "")
         self._tokens[project.name] = token
         if told is not None:
-            self._order.told(project.name, told)
+            self._order.learn(project.name, told)
             entered = self._ledger.query.keys_without_project(project.name)
             self._ledger.order([(job, key, self._order.completed(project.name, key)) for job, key in entered])
         else:

@@ -177,7 +177,7 @@ class FolderQueue:
                     unfit.left.append(number)
                 elif known is None:
                     del lane.jobs[number]
-                    lane.more = True  # it may have been passed over as being here, since whoever looked it up said so
+                    lane.more = True  # it may have been passed over as being here, since the look-up said so
                 else:
                     lane.jobs[number] = replace(candidate, known=known)
 

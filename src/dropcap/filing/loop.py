@@ -146,12 +146,12 @@ class DropFolder(Protocol):
 
 
 class EndingCrossing(CrossDeviceMove):
-    """How the file of an ending is copied, should it go to another file system: what was begun is found again after a crash."""
+    """How a job's file is copied, should it go to another file system: what was begun is found again after a crash."""
 
-    def __init__(self, ledger: Ledger, ending: Completion) -> None:
-        super().__init__(ending.outcome.sha256 or None if isinstance(ending.outcome, Stored) else None)
+    def __init__(self, ledger: Ledger, completion: Completion) -> None:
+        super().__init__(completion.outcome.sha256 or None if isinstance(completion.outcome, Stored) else None)
         self._ledger = ledger
-        self._job = ending.job
+        self._job = completion.job
 
     def begins(self, temporary: str, final: str) -> None:
         self._ledger.copying(self._job.id, temporary, final)
@@ -167,21 +167,21 @@ def finish_copies(
     copies = ledger.query.copying(folder)
     results: list[tuple[Completion, Filed | OSError]] = []
     others: list[Completion] = []
-    for ending in batch:
-        if ending.job.id not in copies:
-            others.append(ending)
+    for completion in batch:
+        if completion.job.id not in copies:
+            others.append(completion)
             continue
-        temporary, final = copies[ending.job.id]
-        sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else None
+        temporary, final = copies[completion.job.id]
+        sha256 = completion.outcome.sha256 if isinstance(completion.outcome, Stored) else None
         try:
-            if filing.finish_copy(ending.job.name, temporary, final, sha256 or None):
-                results.append((ending, Filed(final)))
+            if filing.finish_copy(completion.job.name, temporary, final, sha256 or None):
+                results.append((completion, Filed(final)))
             else:
-                others.append(ending)
+                others.append(completion)
         except FileNotFoundError:  # a person is at work there
-            results.append((ending, OSError(errno.EBUSY, "it is being moved")))
+            results.append((completion, OSError(errno.EBUSY, "it is being moved")))
         except OSError as error:
-            results.append((ending, error))
+            results.append((completion, error))
     return results, others
 
 

@@ -125,7 +125,7 @@ class Copy:
             os.close(fd)
 
     @property
-    def told(self) -> str:
+    def sidecar(self) -> str:
         """The name of the file that tells of it."""
         return self.name + _TOLD
 
@@ -135,11 +135,11 @@ class Copy:
 
     def used(self, tree: Tree) -> float:
         """When it was kept, or relied on last (seconds since the epoch). Raises OSError, ValueError."""
-        return max(datetime.fromisoformat(self.preserved_at).timestamp(), tree.lstat(self.told).st_mtime)
+        return max(datetime.fromisoformat(self.preserved_at).timestamp(), tree.lstat(self.sidecar).st_mtime)
 
     def touch(self, tree: Tree) -> None:
         """A job relies on it from now on. Raises OSError."""
-        with tree.parent(self.told) as (directory, leaf):
+        with tree.parent(self.sidecar) as (directory, leaf):
             os.utime(leaf, dir_fd=directory, follow_symlinks=False)
 
 

@@ -17,7 +17,7 @@ from dropcap.redcap.window import WINDOW, Allowance
 from dropcap.threads import start
 
 #: So many looks at a folder that may be taken are left to the host that it is planned for. One that has not taken it by then
-#: counts as one that lacks it, and whoever sees it free once more after that takes it.
+#: counts as one that lacks it, and the next host that sees it free after that takes it.
 PATIENT_LOOKS = 2
 
 
@@ -187,7 +187,7 @@ class Membership:
     ) -> Moves:
         """What to do after a look that was asked for and answered at these times. `lacking`: as that tells."""
         if asked - self._answered > self._lease / 2:
-            # Whoever could not beat either while the database was away has the time to do so.
+            # Hosts that could not beat either while the database was away get the time to do so.
             self._hosts, self._leases = {}, {}
         self._answered = answered
         # A sign may be as young as the answer when it is new, and is as old as the question when it is not.
@@ -246,7 +246,7 @@ class LeaseHandle:
     """The lease of one folder as its holder knows it. Read by any thread: a field is replaced whole, there is no lock.
 
     Past `trusted_until` (`boot_time`) nothing is claimed, renamed or sent: somebody else may have taken the folder by then. A
-    later beat may still find that nobody has. Once `lost`, it stays lost: whoever gets the folder again has a new handle.
+    later beat may still find that nobody has. Once `lost`, it stays lost: a host that gets the folder again has a new handle.
     """
 
     def __init__(self, folder: str, fence: int, trusted_until: float) -> None:
@@ -351,7 +351,7 @@ class Heartbeat:
         self._ending = False
         self._woken = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin; once."""

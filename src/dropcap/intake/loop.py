@@ -61,7 +61,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self.tenure = WorkingDirectory(context)
+        self.directory = WorkingDirectory(context)
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -102,7 +102,7 @@ class Intake:
     def leave(self, within: float) -> None:
         """Say in the marker that nobody works there any more, after `stop`. Waits for the share so long at most (seconds)."""
         if not self._thread.is_alive():
-            self.tenure.leave(within)
+            self.directory.leave(within)
 
     def over(self) -> bool:
         """Whether it has ended, and nothing that it took is under way."""
@@ -152,7 +152,7 @@ class Intake:
     @property
     def shared_tree(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        return None if self._away is not None else self.tenure.shared_tree
+        return None if self._away is not None else self.directory.shared_tree
 
     @property
     def full(self) -> bool:
@@ -221,7 +221,7 @@ class Intake:
             self.tick()
             self._working_since = None
             self._sleep()
-        self.tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
+        self.directory.confirm()  # so that the next run there finds the marker, should somebody just have removed it
         self._close()  # but for the shared tree: intake ends before the uploads under way do, which are still to be filed
 
     def _wait_for_the_ledger(self, error: Unavailable) -> None:
@@ -241,7 +241,7 @@ class Intake:
                 raise Away(UNRENEWED)
             if self._opened is None:
                 self._opened = self._open()
-                self.tenure.begin(self._opened.shared_tree, self._opened.heartbeat)
+                self.directory.begin(self._opened.shared_tree, self._opened.heartbeat)
             self._opened.heartbeat.keep()
             looked = self._look(self._opened)
             self._answered = False
@@ -274,7 +274,7 @@ class Intake:
         self._walk_wanted = True
         if why := self._context.unsafe():
             raise Away(why)
-        self.tenure.restore()
+        self.directory.restore()
         return OpenedFolder(self._context, self, self._staleness, self._watched)
 
     def happened(self, name: str) -> None:
@@ -331,7 +331,7 @@ class Intake:
             self._log.error("internal_error", where="intake", exc_info=error)
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
-        self.tenure.end(error)
+        self.directory.end(error)
         self._close()
         self._away = why
         self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)

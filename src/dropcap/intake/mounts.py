@@ -45,7 +45,7 @@ class Mount:
 
     @property
     def stable_inodes(self) -> bool:
-        """Whether a file keeps its inode number for as long as it is there, whoever renames it."""
+        """Whether a file keeps its inode number for as long as it is there, also when it is renamed."""
         if self.kind in _NUMBERED_BY_OPTION:
             return "serverino" in self.options
         return self.kind in _NUMBERED_BY_SERVER or (self.local and self.kind not in _NUMBERED_ANEW)

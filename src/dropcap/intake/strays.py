@@ -67,7 +67,7 @@ class _Directories:
     came: dict[str, int] = field(default_factory=dict)  # when they may have been moved there, with all that is in them
 
     def add(self, name: str, status: os.stat_result, above: int) -> None:
-        """`above` is when the directory that it lies in was changed. Whoever renames a directory changes nothing in it."""
+        """`above` is when the directory that it lies in was changed. Renaming a directory changes nothing in it."""
         moved = min(status.st_ctime_ns, above) if status.st_ctime_ns > status.st_mtime_ns else 0
         self.changed[name] = status.st_mtime_ns
         self.came[name] = max(moved, self.came.get(_above(name), 0))

@@ -252,7 +252,7 @@ def facts_of(connection: Connection, jobs: Sequence[int]) -> dict[int, Any]:
 
 
 def enter_what_changed(connection: Connection, before: Mapping[int, Any], at: float, note: str) -> None:
-    """Whoever changes jobs without entries of their own in the history makes this one of each of which anything has changed."""
+    """Enters one step for each job that was changed without an entry of its own in the history."""
     after = facts_of(connection, list(before))
     connection.executemany(
         "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?",
@@ -323,7 +323,7 @@ class AuditActor:
         return cls(None, None, AuditChannel.PAGE, name)
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """The name, or the number where there is none."""
         return self.name or f"uid {self.uid}"
 
@@ -431,7 +431,7 @@ class Pruned:
         self._digest.update(hash_)
 
     @property
-    def told(self) -> tuple[int, str]:
+    def summary(self) -> tuple[int, str]:
         """What an act tells of them: how many, and the SHA-256 (hex) of their hashes."""
         return self._number, self._digest.hexdigest()
 
@@ -451,7 +451,7 @@ def prune(connection: Connection, jobs: Sequence[int], at: float, actor: AuditAc
     entries.sort()
     for _, hash_ in entries:
         pruned.add(hash_)
-    count, digest = pruned.told
+    count, digest = pruned.summary
     told = {"jobs": len(over), "entries": count, "sha256": digest, "heads": [str(head) for head in heads(connection)]}
     act = enter(connection, at, actor, AuditAction.PRUNED, told)
     connection.executemany("update seal set established = '', pruned = ? where entry = ?", [(act, entry) for entry, _ in entries])

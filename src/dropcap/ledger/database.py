@@ -46,7 +46,7 @@ class CommitsLost(DatabaseError):  # noqa: N818 - a state
     """The database has gone back behind what it had acknowledged: a fail-over has lost commits."""
 
 
-#: What the ledger itself tells of: whoever meets it tries again, and logs nothing.
+#: What the ledger itself logs: callers try again, and log nothing.
 TOLD = (Unavailable, Damaged, LeaseLost, CommitsLost)
 
 
@@ -149,7 +149,7 @@ class ErrorLog(Protocol):
     """Who is told what those met who asked the ledger."""
 
     def met_asking(self, error: DatabaseError) -> None:
-        """Whoever asks met `error`."""
+        """A reader met `error`."""
 
 
 class Database(Protocol):
@@ -315,5 +315,5 @@ def forget_marks(connection: Connection, folder: str, names: Iterable[str], kind
     """The files of these names have left the folder, or are others now."""
     wanted = [kind.value for kind in kinds]
     sql = f"delete from mark where folder = ? and name = ? and kind in ({','.join('?' * len(wanted))})"
-    # Right before the commit, in the order in which it was asked for: whoever makes marks does so too.
+    # Right before the commit, in the order in which it was asked for: marks are made in it too.
     connection.later(sql, [(folder, os.fsencode(name), *wanted) for name in names])

@@ -133,7 +133,7 @@ class _Prover:
     def _prunings(self) -> None:
         """What was pruned must be what acts say."""
         for n in sorted({*self._pruned, *self._told_pruned}):
-            if self._pruned.get(n, Pruned()).told != self._told_pruned.get(n):
+            if self._pruned.get(n, Pruned()).summary != self._told_pruned.get(n):
                 self._says("acts", f"what was pruned by act {n} is not what that act says: more, less, or other entries")
 
     def _note(self, n: int, what: str, told: str) -> None:

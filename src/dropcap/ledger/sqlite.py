@@ -451,7 +451,7 @@ class SqliteDatabase:
         return 0
 
     def gone(self) -> str:
-        """That its files were removed or replaced under whoever writes it."""
+        """That its files were removed or replaced under its writer."""
         try:
             gone = not self._files.items() <= _identities(self.path).items()
         except OSError:

@@ -82,7 +82,7 @@ def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap,
     before = order.number(project.name)
     try:
         answer = ask(client)
-        order.told(project.name, answer.structure.project)
+        order.learn(project.name, answer.structure.project)
     except RedcapError as error:
         if error.meaning.reason == Reason.RIGHTS:
             order.hides(project.name)
@@ -233,7 +233,7 @@ class Cost:
         """How many files the limit allows in so many seconds at most, into empty fields and in large groups."""
         return per_minute * seconds / WINDOW * GROUP / (self.each * GROUP + self.shared)
 
-    def told(self, per_minute: int) -> str:
+    def text(self, per_minute: int) -> str:
         """The sentence for people; `per_minute` 0: no limit."""
         requests = [_many(self.each, "request") + " a file"]
         logged = [_many(self.logged, "entry") + " a file"]

@@ -147,7 +147,7 @@ def not_pruned(config: Config, query: Query, folders: Sequence[str], now: float)
     return found
 
 
-def told(overdue: Sequence[NotPruned]) -> str:
+def not_pruned_text(overdue: Sequence[NotPruned]) -> str:
     """That these were not pruned, in a sentence without its end."""
     names = ", ".join(shown(one.folder) for one in overdue)
     return f"`keep` is set, but `dropcap prune` has not run for 8 days, so nothing is removed and the disks fill up: {names}"
@@ -156,4 +156,4 @@ def told(overdue: Sequence[NotPruned]) -> str:
 def retention_remarks(config: Config, query: Query, folders: Sequence[str], now: float) -> Iterator[Remark]:
     """The same for `check`."""
     if overdue := not_pruned(config, query, folders, now):
-        yield Remark("warning", in_configuration(f"{config.path}: keep"), told(overdue), REMEDY)
+        yield Remark("warning", in_configuration(f"{config.path}: keep"), not_pruned_text(overdue), REMEDY)

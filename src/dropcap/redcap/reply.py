@@ -344,7 +344,7 @@ class _Reply:
 
 
 def _turned_away(reply: _Reply) -> Meaning | None:
-    """A ban, a rate limit, a size limit. Whoever sends such a page may send it with any status."""
+    """A ban, a rate limit, a size limit. Such a page may come with any status."""
     if BANNED.search(reply.heard):
         return Meaning(
             Verdict.BANNED,

@@ -52,7 +52,7 @@ class Twin:
         self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
 
     def shutdown(self) -> None:
-        """End the connection in both directions, whoever waits for it."""
+        """End the connection in both directions, also under a thread that waits for it."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

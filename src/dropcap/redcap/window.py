@@ -34,7 +34,7 @@ class Stopped(Exception):  # noqa: N818 - asked for, no error
 
 
 class Allowance(ABC):
-    """At most `per_minute` requests of a server in any minute, whoever makes them. 0: no limit."""
+    """At most `per_minute` requests of a server in any minute, by all processes. 0: no limit."""
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
@@ -70,7 +70,7 @@ class Allowance(ABC):
 
     @abstractmethod
     def used(self) -> int:
-        """Requests of the last minute, whoever made them; 0 where nothing is counted or can be read."""
+        """Requests of the last minute, by all processes; 0 where nothing is counted or can be read."""
 
     @abstractmethod
     def close(self) -> None:

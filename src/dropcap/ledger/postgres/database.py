@@ -135,7 +135,7 @@ def version_of(connection: PostgresConnection) -> int:
     return int(row[0]) if row else 0
 
 
-#: What this role may not do, of what whoever writes the ledger has to.
+#: What this role lacks of the rights that writing the ledger needs.
 _LACKING = """
 select c.relname from pg_class c
 where c.relnamespace = (select relnamespace from pg_class where oid = to_regclass('ledger_version')) and (

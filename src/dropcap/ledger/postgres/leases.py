@@ -101,7 +101,7 @@ def beat(connection: WireConnection, me: str, fences: Mapping[str, int], lease: 
 
     One that is not among them belongs to somebody else. None: the host itself is not known (any more), and nothing was renewed.
     Takes no turn, so it waits for no writer, whose transaction has this host's row for as long as it lasts: then only the leases
-    are renewed. Rows are locked in the order of folders, as whoever takes several should.
+    are renewed. Rows are locked in the order of folders, to avoid deadlocks.
     """
     known = connection.execute(
         "with free as (select id from host where id = %s for no key update skip locked)"
@@ -222,11 +222,12 @@ def used(connection: WireConnection, server: str, window: float) -> int:
     return int(row[0])
 
 
-#: `turn`: its one row is locked by whoever writes the ledger; `timeline` is the database's, as the last writer has found it.
-#: `host.commits`: how many of a host's writes there are, by which it finds that a fail-over has lost some. `lease`: the host that
-#: works a folder; `until` is the epoch where nobody does, and stands in no index, so that a beat touches none. (folder, fence) is
-#: unique so that a take-over waits for writers that have locked the lease `for key share`. `slot`: when requests were made of a
-#: server. `late_send`: jobs that another host was sending when it was lost, and when their places are looked at once more.
+#: `turn`: its one row is locked by the host that writes the ledger; `timeline` is the database's, as the last writer has found
+#: it. `host.commits`: how many of a host's writes there are, by which it finds that a fail-over has lost some. `lease`: the host
+#: that works a folder; `until` is the epoch where nobody does, and stands in no index, so that a beat touches none. (folder,
+#: fence) is unique so that a take-over waits for writers that have locked the lease `for key share`. `slot`: when requests were
+#: made of a server. `late_send`: jobs that another host was sending when it was lost, and when their places are looked at once
+#: more.
 HOSTS = """
 create table turn (
   one boolean primary key default true check (one),

@@ -197,7 +197,7 @@ class PostgresWriter(PostgresConnection):
         acknowledged, stands = self._counted(commits)
         with self.asking(PATIENCE) as wire:
             self._over = settle(wire, *timelines)
-        # Only now: whoever did not get so far has to ask anew.
+        # Only now: a host that did not get so far has to ask anew.
         self._begun = n, commits or 0
         self.commits, self._stands = acknowledged, stands
         self._doubtful, self._number = False, number
