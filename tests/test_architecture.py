@@ -34,7 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"language"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: the module of its two commands.
-WITH_THE_SANDBOX = {"cli.demo"}
+WITH_THE_SANDBOX = {"cli.demo", "cli.demo_show"}
 #: What the API of REDCap may use: it knows nothing of rules, of the configuration or of files that lie somewhere.
 LOW = frozenset({"display", "secret", "reasons", "threads"})
 
