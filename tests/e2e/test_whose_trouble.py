@@ -238,7 +238,7 @@ def test_limits_are_learned_from_two_files_told_by_check_and_never_held_against_
         place.put("102_V1_scan.bin", b"z" * (4 * MIB))
         daemon.wait_for("failed", 4)
         check = place.dropcap("check").stdout
-        assert "has refused 2 files of late for their size, also of 4,194,304 bytes" in check, check
+        assert "has lately refused 2 files for their size, one of them of 4,194,304 bytes" in check, check
         sent = emptied(place)
         place.put("106_V1_scan.bin", b"z" * (5 * MIB))
         place.put("104_V1_scan.bin", b"z" * MIB)

@@ -14,7 +14,7 @@ import pytest
 from dropcap.config.model import Folder
 from dropcap.files.root import RENAME_METHODS, RenameMethod
 from dropcap.files.tree import CrossDeviceMove, Tree
-from dropcap.filing.loop import Completion, EndingCrossing
+from dropcap.filing.loop import Completion, JobMove
 from dropcap.filing.place import Filed, Filing
 from dropcap.filing.why import Failure
 from dropcap.ledger.job import Address, NewFile, Refused
@@ -70,7 +70,7 @@ def taken(ledger: Ledger, path: Path) -> CrossDeviceMove:
     (number,) = ledger.claim("consents", [new], lambda _: Address())
     job = ledger.query.job(number)
     assert job is not None
-    return EndingCrossing(ledger, Completion(job, Refused("no_rule", "no rule matches", "rename it")))
+    return JobMove(ledger, Completion(job, Refused("no_rule", "no rule matches", "rename it")))
 
 
 def filed_late(ledger: Ledger, tmp_path: Path, root: Path, folder: Folder, fails: Failure | None, newer: bool) -> Filed | OSError:

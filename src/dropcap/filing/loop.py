@@ -145,7 +145,7 @@ class DropFolder(Protocol):
         """Nothing more is filed here. Told by the filing thread."""
 
 
-class EndingCrossing(CrossDeviceMove):
+class JobMove(CrossDeviceMove):
     """How a job's file is copied, should it go to another file system: what was begun is found again after a crash."""
 
     def __init__(self, ledger: Ledger, completion: Completion) -> None:
@@ -153,7 +153,7 @@ class EndingCrossing(CrossDeviceMove):
         self._ledger = ledger
         self._job = completion.job
 
-    def begins(self, temporary: str, final: str) -> None:
+    def before_copy(self, temporary: str, final: str) -> None:
         self._ledger.copying(self._job.id, temporary, final)
 
     def is_it(self, status: os.stat_result, stable_inodes: bool) -> bool:
@@ -534,7 +534,7 @@ class Filer:
                 except OSError as error:
                     results.append((completion, error))
         refused = [completion for completion in batch if isinstance(completion.outcome, Refused)]
-        cross_device_moves = {completion.job.name: EndingCrossing(self._ledger, completion) for completion in batch}
+        cross_device_moves = {completion.job.name: JobMove(self._ledger, completion) for completion in batch}
         if stored:
             results += zip(stored, filing.to_done([one.job.name for one in stored], now.date(), cross_device_moves), strict=True)
         if refused:
