@@ -43,30 +43,32 @@ def needed(folders: int, uploads_at_once: int) -> int:
     return _OTHERS + OF_A_FOLDER * folders + _OF_AN_UPLOAD * uploads_at_once
 
 
+#: Held while threads are tried: one that is needed meanwhile waits for those to be gone, and is not refused because of them.
+_starting = threading.Lock()
+
+
 def make_sure(count: int) -> None:
     """Raises NoThread: the system does not give so many threads now. None of them is left."""
     over = threading.Event()
     tried: list[threading.Thread] = []
-    try:
-        for _ in range(count):
-            thread = spare(over.wait)
-            if thread is None:
-                raise NoThread
-            tried.append(thread)
-    finally:
-        over.set()
-        for thread in tried:
-            thread.join()
+    with _starting:
+        try:
+            for _ in range(count):
+                thread = threading.Thread(target=over.wait, daemon=True)
+                if not _started(thread):
+                    raise NoThread
+                tried.append(thread)
+        finally:
+            over.set()
+            for thread in tried:
+                thread.join()
 
 
 def spare(target: Callable[..., object], name: str | None = None, *args: Any) -> threading.Thread | None:
     """Start a thread that does not keep the process from ending, if there is one to be had: it can be done without."""
     thread = threading.Thread(target=target, name=name, args=args, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+    with _starting:
+        return thread if _started(thread) else None
 
 
 def begin(target: Callable[..., object], name: str | None = None, *args: Any) -> threading.Thread:
@@ -78,11 +80,22 @@ def begin(target: Callable[..., object], name: str | None = None, *args: Any) ->
 
 def start(thread: threading.Thread) -> None:
     """Start a thread, once. Raises NoThread: a daemon ends then."""
+    with _starting:
+        started = _started(thread)
+    if not started:
+        SHORTAGE.set()
+        raise NoThread
+
+
+def _started(thread: threading.Thread) -> bool:
+    """Start it, if the system gives one."""
     try:
         thread.start()
-    except RuntimeError:
-        SHORTAGE.set()
-        raise NoThread from None
+    except RuntimeError as error:
+        if "start new thread" not in str(error):  # Python's only words for that
+            raise
+        return False
+    return True
 
 
 T = TypeVar("T")
@@ -103,8 +116,8 @@ class SerialExecutor:
         self._overdue: float | None = None  # when nobody waits any more for the task that runs
 
     def run(self, within: float, task: Callable[[*Given], T], *given: *Given) -> T:
-        """What `act` returns or raises, given the rest. Raises TimeoutError (an OSError) if that takes longer than `within`
-        seconds, and at once while an act before it does; one that was not begun until then never is."""
+        """What `task` returns or raises, given the rest. Raises TimeoutError (an OSError) if that takes longer than `within`
+        seconds, and at once while a task before it does; one that was not begun until then never is."""
         overdue = self._overdue
         if overdue is not None and time.monotonic() > overdue:
             raise TimeoutError

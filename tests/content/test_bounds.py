@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcap.content import examiner as formats
-from dropcap.content.examiner import examine, judged
+from dropcap.content import worker as formats
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds, Reader
+from dropcap.content.worker import examine, judged
 from tests.content.make import WHOLE
 from tests.heavy import heavy
 

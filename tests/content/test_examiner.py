@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dropcap.content import examiner
-from dropcap.content.examiner import TAKES_LONG, Examiner
+from dropcap.content import worker
+from dropcap.content.examiner import Examiner
 from dropcap.content.reader import QUICK, Finding, Wholeness
+from dropcap.content.worker import TAKES_LONG
 from tests import needs
 from tests.content.make import WHOLE
 from tests.site import eventually
@@ -194,16 +195,16 @@ def test_a_folder_that_hangs_keeps_no_other_waiting(asking: Asking, slow_share: 
 def test_a_file_that_hangs_keeps_no_other_of_its_folder_waiting_for_ever(
     slow_share: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examiner, "STUCK", 0.3)
+    monkeypatch.setattr(worker, "STUCK", 0.3)
     (quick,) = files(tmp_path, quick=WHOLE["scan.pdf"])
     told: dict[int, Finding] = {}
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    working = examiner._Worker(theirs)
+    working = worker._Worker(theirs)
     monkeypatch.setattr(working, "answer", told.__setitem__)
-    queue = examiner._Queue(QUICK, working)
+    queue = worker._Queue(QUICK, working)
     paths = [slow_share / "a", quick, *[slow_share / name for name in "bcde"], quick]
     for number, path in enumerate(paths):
-        queue.put(examiner._File(number, os.open(path, os.O_RDONLY), time.monotonic()))
+        queue.put(worker._File(number, os.open(path, os.O_RDONLY), time.monotonic()))
 
     def relieved() -> bool:
         queue.relieve(time.monotonic())

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dropcap.content.examiner import examine, is_volume
 from dropcap.content.reader import Finding, Wholeness
+from dropcap.content.worker import examine, is_volume
 from tests.content import make
 from tests.content.make import NOISE, WHOLE
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,7 @@ from typing import NoReturn
 import pytest
 
 from dropcap.daemon.control import ask
+from dropcap.delivery.workers import Slot, Workers
 from dropcap.threads import SHORTAGE, NoThread, begin, make_sure, spare
 from redcap_sandbox.fault import Fault
 from tests import needs
@@ -163,3 +165,43 @@ def test_threads_that_were_tried_are_gone(monkeypatch: pytest.MonkeyPatch) -> No
         begin(print)
     assert SHORTAGE.is_set()
     SHORTAGE.clear()
+
+
+def test_who_needs_a_thread_while_others_are_tried_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload is refused since there are too few; an upload begins at that moment."""
+    start, most = threading.Thread.start, threading.active_count() + 40
+
+    def few(thread: threading.Thread) -> None:
+        if threading.active_count() >= most:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def refused() -> None:
+        for _ in range(50):
+            with pytest.raises(NoThread):
+                make_sure(80)
+
+    reloads = threading.Thread(target=refused)
+    reloads.start()
+    monkeypatch.setattr(threading.Thread, "start", few)
+    for _ in range(300):
+        begin(time.sleep, None, 0.0).join()
+    reloads.join()
+    assert not SHORTAGE.is_set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_ends_for_lack_of_threads_is_not_waited_for() -> None:
+    workers = Workers(1)
+    workers.ready(1)
+
+    def ends(_: Slot) -> None:
+        raise NoThread
+
+    workers.run(Slot("consents"), ends)
+    eventually(lambda: workers.running() == 0)
+    workers.ready(1)  # another one takes its place
+    went = threading.Event()
+    workers.run(Slot("consents"), lambda _: went.set())
+    assert went.wait(20)
+    workers.stop()

@@ -42,7 +42,7 @@ from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Scope
-from dropcap.threads import SerialExecutor, begin
+from dropcap.threads import SerialExecutor, spare
 
 _DEFAULT = "/etc/dropcap/config.yaml"
 #: Seconds after which nothing is proposed: who types waits for no disk.
@@ -96,7 +96,9 @@ def _items(ctx: click.Context, incomplete: str, what: str) -> list[CompletionIte
         with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):  # nothing is told in the middle of a line
             found.extend(_proposed(load(Path(given).absolute()), what))
 
-    begin(look, "completion").join(_SHELL_WAITS)  # it may hang in a dead file system, and the shell goes on
+    thread = spare(look, "completion")
+    if thread is not None:
+        thread.join(_SHELL_WAITS)  # it may hang in a dead file system, and the shell goes on
     # Of what `found` holds by now: it may still grow.
     return [CompletionItem(value, help=shown(text)) for value, text in tuple(found) if value.startswith(incomplete)]
 
@@ -484,17 +486,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _asked(folder: Folder) -> Future[tuple[int, int] | None] | None:
+def _asked(folder: Folder) -> Future[tuple[int, int] | None]:
     """A share may hang: it is asked by another thread."""
-    try:
-        return SerialExecutor(f"share {folder.name}").submit(_PATIENCE, _identity, folder.path)
-    except OSError:
-        return None
+    return SerialExecutor(f"share {folder.name}").submit(_PATIENCE, _identity, folder.path)
 
 
-def _told(answer: Future[tuple[int, int] | None] | None, end: float) -> object:
+def _told(answer: Future[tuple[int, int] | None], end: float) -> object:
     """What was told until then (monotonic)."""
     try:
-        return None if answer is None else answer.result(max(0.0, end - time.monotonic()))
+        return answer.result(max(0.0, end - time.monotonic()))
     except TimeoutError:
         return None

@@ -97,14 +97,17 @@ class Workers:
                 return
             slot, turn, given = next_turn
             slot.thread = threading.get_ident()
+            goes_on = False
             try:
                 turn(slot, *given)
+                goes_on = True
             except Exception as error:  # it must not, but a thread that ends would be missed for good
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=True)
+                goes_on = True
             finally:
                 with self._lock:
                     del self._slots[id(slot)]
-                    self._idle += 1
+                    self._idle += goes_on
                     if not self._slots:
                         self._none.notify_all()
                 del next_turn, turn, slot, given  # they hold its folder open, and the next turn may be long in coming

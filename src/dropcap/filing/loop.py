@@ -550,7 +550,7 @@ class Filer:
         return failure_of(job, outcome, now, filing.folder, self._ledger.query, tree, file)
 
     def _look_for(self, completion: Completion, tree: Tree, filing: Filing, now: datetime) -> str | Completion | None:
-        """Where a file lies that is not where it should be, None if nowhere; as an `Ending`, what is to be tried again."""
+        """Where a file lies that is not where it should be, None if nowhere; as a `Completion`, what is to be tried again."""
         found = locate(filing, completion, now)
         if found is not None and found.startswith(f"{IN_PROGRESS}/"):
             return completion

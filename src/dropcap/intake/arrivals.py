@@ -18,7 +18,7 @@ from dropcap.files import names
 from dropcap.files.regular import REMEDY, Lease, writer_free
 from dropcap.files.tree import NotRegular, Tree, remove_original, sha256_of
 from dropcap.routing.route import ignored
-from dropcap.threads import begin
+from dropcap.threads import spare
 
 IN_PROGRESS = "in_progress"
 FAILED = "failed"
@@ -480,10 +480,11 @@ def _flush(tree: Tree, files: Sequence[_Held]) -> None:
                 files[number].error = error
 
     others = THREADS - 1 if len(files) > THREADS else 0
-    workers = [begin(work) for _ in range(others)]
+    workers = [spare(work) for _ in range(others)]
     work()
     for worker in workers:
-        worker.join()
+        if worker is not None:
+            worker.join()
 
 
 def _arrived(tree: Tree, held: _Held) -> TakeOutcome:

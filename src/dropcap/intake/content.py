@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from dropcap.content.examiner import TAKES_LONG, is_volume
 from dropcap.content.reader import UNDECIDED, Finding, Wholeness
+from dropcap.content.worker import TAKES_LONG, is_volume
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake.arrivals import OWN, Fingerprint, RestTime, Waiting, top

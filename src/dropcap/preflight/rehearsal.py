@@ -11,8 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 from dropcap.config.model import Folder
-from dropcap.content.examiner import is_volume, judged
 from dropcap.content.reader import UNDECIDED, Wholeness
+from dropcap.content.worker import is_volume, judged
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.plan import Create, Facts, Send, impossible, plan
 from dropcap.delivery.project_client import ProjectClient
