@@ -11,7 +11,7 @@ from dropcap.reasons import Reason
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "dropcap"
-#: What people read. (A reply's own words, `said` and `text`, are REDCap's: `redcap.wording` is there to read those.)
+#: What people read. (A reply's own words, `said` and `text`, are REDCap's: `redcap.reply` is there to read those.)
 PROSE = frozenset({"message", "remedy", "note"})
 #: Ways of looking at a text.
 LOOKING = frozenset(

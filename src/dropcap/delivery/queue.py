@@ -280,7 +280,7 @@ class Absence:
 
 class Queues:
     """What the threads of delivery share: the queues of all folders, the clients of all projects, and what wakes the thread that
-    decides. Safe for threads: `folders` and `lines` are only ever replaced whole.
+    decides. Safe for threads: `folders` and `clients` are only ever replaced whole.
     """
 
     def __init__(self, ledger: Ledger, breakers: Breakers) -> None:
