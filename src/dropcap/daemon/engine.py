@@ -242,6 +242,7 @@ class Engine:
         self.released: set[str] = set()
         self._releasing = threading.Lock()
         self._arranging = threading.Lock()  # who builds channels, or has delivery take them up
+        self._beginning = threading.Lock()  # starting threads of channels: `service`, `reload` and `leases` each do
         self._taken_up = True  # whether delivery has all channels as they are
         self._renew(config)
 
@@ -374,9 +375,10 @@ class Engine:
             self.channels[folder].intake.look_now()
 
     def start_channels(self) -> None:
-        """Begin with the folders that have not begun: all at first, or those that a reload brings."""
-        for one in self.channels.values():
-            one.start()
+        """Begin with the folders that have not begun: all at first, or those that a reload or a lease brings. For all threads."""
+        with self._beginning:
+            for one in self.channels.values():
+                one.start()
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""
