@@ -30,7 +30,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]
         yield process, url, token
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -38,7 +38,7 @@ def test_serves_until_told_to_stop(number: signal.Signals) -> None:
     with running() as (process, url, token):
         assert len(token) == 32
         data = {"token": token, "content": "project", "format": "json"}
-        assert requests.post(url, data=data, timeout=10).json()["is_longitudinal"] == 1
+        assert requests.post(url, data=data, timeout=60).json()["is_longitudinal"] == 1
         process.send_signal(number)
         assert process.wait(10) == 0
 
@@ -54,7 +54,7 @@ def test_options(tmp_path: Path) -> None:
     ):
         assert token == TOKEN
         place = {"content": "file", "action": "import", "record": "7", "field": "scan", "token": TOKEN}
-        assert requests.post(url, data=place, files={"file": ("a", b"kept")}, timeout=10).status_code == 500
+        assert requests.post(url, data=place, files={"file": ("a", b"kept")}, timeout=60).status_code == 500
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert [path.read_bytes() for path in store.iterdir()] == [b"kept"]
