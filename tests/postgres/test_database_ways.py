@@ -89,3 +89,23 @@ def test_a_standby_that_is_named_first_is_passed_over(mine: Cluster, tmp_path: P
             eventually(lambda: "this server is a standby" in "".join(b.raw))
             assert a.stop() == 0
             assert troubled(a) == []
+
+
+def test_sessions_that_began_while_the_database_was_read_only_are_closed(mine: Cluster, tmp_path: Path) -> None:
+    plain = mine.create_database()
+    database = sql.Identifier(plain.rpartition("/")[2])
+    ended = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
+    with hosts(tmp_path, plain, 1) as place:
+        a = place.start("a")
+        a.wait_for("folder_taken")
+        mine.admin(sql.SQL("alter database {} set default_transaction_read_only = on").format(database))
+        mine.admin(ended, plain.rpartition("/")[2])
+        place.put("d1", "101_V1_consent.pdf")
+        a.wait_for("ledger_unwritable")
+        sessions = "select count(*) from pg_stat_activity where datname = %s and state = 'idle'"
+        eventually(lambda: mine.admin(sessions, plain.rpartition("/")[2]) > [(1,)])  # of the writer and of the heartbeat
+        mine.admin(sql.SQL("alter database {} reset default_transaction_read_only").format(database))
+        a.wait_for("done")
+        a.wait_for("ledger_writable")
+        assert place.holders() == {"d1": a.process.pid}
+        assert a.stop() == 0

@@ -294,8 +294,13 @@ class PostgresConnection:
     def asking(self, seconds: float = _PATIENCE) -> Iterator[psycopg.Connection[Any]]:
         """The connection for some statements that together take so long at most. Raises DatabaseError."""
         wire = self.wire
-        with meant(), WATCHDOG.over(self._socket, seconds, self._patience):
-            yield wire
+        try:
+            with meant(), WATCHDOG.over(self._socket, seconds, self._patience):
+                yield wire
+        except Unavailable as error:
+            if isinstance(error.__cause__, errors.ReadOnlySqlTransaction):
+                self.close()  # a session stays read-only for good if the database was so when it began
+            raise
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
         """Run a statement. Raises DatabaseError."""
