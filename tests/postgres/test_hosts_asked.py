@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import needs
@@ -76,6 +77,29 @@ def test_what_is_asked_of_one_host_holds_for_all(tmp_path: Path, database: str) 
         eventually(lambda: len(h.done()) == 3)
         eventually(lambda: paused(h, "a") == paused(h, "b") == set(), SOON)
         assert a.events("internal_error") == b.events("internal_error") == []
+
+
+def test_a_folder_is_let_go_of_only_once_nothing_of_it_is_open(tmp_path: Path, database: str) -> None:
+    with hosts(tmp_path, database) as h:
+        h.config["projects"]["trial"]["timeout"] = "60s"
+        a = h.start("a")
+        a.wait_for("folder_taken")
+        b = h.start("b")
+        h.box.ill(Fault("slow_read", match={"record": "101", "action": "import"}, times=1, bytes_per_second=2000))
+        h.put("d1", "101_V1_consent.pdf", b"%PDF " + b"x" * 55_000)
+        a.wait_for("sending")
+        with ThreadPoolExecutor(3) as asking:
+            ask_to_release = ("pause", "--release", "--folder", "d1")
+            elsewhere = asking.submit(h.host("b").dropcap, *ask_to_release)
+            eventually(lambda: ("folder", "d1") in paused(h, "a"), SOON)
+            here = [asking.submit(h.host("a").dropcap, *ask_to_release) for _ in range(2)]
+            assert elsewhere.result().returncode == 1, "host a still has it open"
+            assert {(one.result().returncode, "still open" in one.result().stderr) for one in here} == {(1, True)}
+        a.wait_for("paused", reason="filing")  # it was sent, and stays where it is
+        released = h.host("a").dropcap(*ask_to_release)
+        assert (released.returncode, opened(a, h.folders["d1"]), opened(b, h.folders["d1"])) == (0, [], []), released
+        assert h.host("b").dropcap("resume", "--folder", "d1").returncode == 0
+        eventually(lambda: h.done() == ["d1/101_V1_consent.pdf"])
 
 
 def test_a_configuration_comes_to_the_hosts_one_after_the_other(tmp_path: Path, database: str) -> None:

@@ -311,16 +311,17 @@ def released_of(query: Query) -> frozenset[str]:
     return frozenset(folder for folder, said in query.metas(_RELEASED).items() if said)
 
 
-def still_open(path: Path, within: float, filer: Filer) -> list[str]:
+def still_open(path: Path, within: float, filer: Filer | None) -> list[str]:
     """What this process has open beneath `path` after so many seconds at most. Touches no file system but /proc."""
     end = time.monotonic() + within
-    filer.borrowed()  # it sees that the folder is away, and closes it
-    gc.collect()  # what intake had opened refers to itself
-    while (found := _open_beneath(os.path.realpath(path))) and time.monotonic() < end:
+    while True:
+        if filer is not None:
+            filer.borrowed()  # it sees that the folder is away, and closes it
+        gc.collect()  # what intake had opened refers to itself
+        found = _open_beneath(os.path.realpath(path))
+        if not found or time.monotonic() >= end:
+            return found
         time.sleep(_BETWEEN_LOOKS)
-        filer.borrowed()
-        gc.collect()
-    return found
 
 
 def _open_beneath(path: str) -> list[str]:

@@ -282,11 +282,10 @@ class Desk:
                 engine.ledger.act(actor, AuditAction.PAUSE, scope=Scope.FOLDER, name=name, release=True)
                 engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
                 engine.release(name, True)
-                channel = engine.channels.get(name)
-                if channel is not None:
-                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer)}
-                other = engine.leases.kept_by(name, LASTS)
-                return {"open": [] if other is None else [f"by dropcap on host {other}"]}
+                channel = engine.channels.get(name) or engine.leaving(name)
+                here = still_open(engine.config.folders[name].path, LASTS, channel.queue.filer if channel else None)
+                other = engine.leases.kept_by(name, LASTS) if channel is None and not here else None
+                return {"open": here if other is None else [f"by dropcap on host {other}"]}
             case "resume":
                 scope, name = Scope(asked["scope"]), str(asked["name"])
                 engine.ledger.act(actor, AuditAction.RESUME, scope=scope, name=name)
