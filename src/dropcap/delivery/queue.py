@@ -400,7 +400,8 @@ class OutcomeHandler:
             case Stored() | Refused():
                 if isinstance(outcome, Refused) and client is not None and outcome.reason in _LOOK_AT_PROJECT:
                     client.forget()
-                ended = replace(job, instance=outcome.instance) if isinstance(outcome, Stored) else job
+                goes_to = outcome.instance if isinstance(outcome, Stored) else job.instance
+                ended = job if goes_to == job.instance else replace(job, instance=goes_to)
                 self._queues.of(job.folder).filer.put(Completion(ended, outcome))
             case Held():
                 self.hold(job, outcome)

@@ -298,7 +298,8 @@ class Scheduler:
         files = {file[0].job.id: (one.folder, *file) for one, _ in ready for file in one.files}
         try:
             went = self._ledger.change([self._as_sent(*file) for file in files.values()], self._queues.absence.absent)
-            self._work.hosts.before_send([_as_begun(*files[job][1:]) for job in went])
+            begun = {job: _as_begun(*files[job][1:]) for job in went}
+            self._work.hosts.before_send(list(begun.values()))
         except OSError as error:
             self._not_entered([one for one, _ in ready], error)
             return
@@ -308,9 +309,9 @@ class Scheduler:
             raise
         for one, borrowed in ready:
             try:
-                sendings = self._sendings(one, went)
+                sendings = self._sendings(one, begun)
             except DatabaseError:  # nobody tells whether newer ones have gone before them; nothing of them is sent
-                self._put_back(one, went)
+                self._put_back(one, begun)
                 continue
             if sendings:
                 batch = Batch(one.folder, self._queues.clients[one.folder.folder.project], *borrowed, sendings)
@@ -350,16 +351,16 @@ class Scheduler:
         target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
         return Change(candidate.job.id, State.SENDING, f"attempt {attempt}", columns, target)
 
-    def _sendings(self, sends: _Chosen, went: set[int]) -> list[Sending]:
-        """Those that the ledger let go; the others have no turn."""
+    def _sendings(self, sends: _Chosen, begun: Mapping[int, Job]) -> list[Sending]:
+        """Those that the ledger let go, as they are sent; the others have no turn."""
         sendings = []
         for candidate, step in sends.files:
             self._take(sends.folder, candidate)
             job = candidate.job
-            if job.id in went:
+            if job.id in begun:
                 overtaken = job.state is State.UNKNOWN and self._ledger.query.overtaken(job.id)
                 known = candidate.known or Known(unasked(candidate.route.target), 0.0)
-                sendings.append(Sending(_as_begun(candidate, step), candidate.route, step, known, overtaken))
+                sendings.append(Sending(begun[job.id], candidate.route, step, known, overtaken))
                 continue
             self._breakers.give_back(job.id)
             if job.state is State.WAITING and self._ledger.query.overtaken(job.id):

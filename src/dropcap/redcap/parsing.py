@@ -91,6 +91,8 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
 
 def readable(text: str) -> str:
     """The beginning of `text` on one line, without tokens and markup of entities, with control and bidi characters escaped."""
+    if not text:  # as REDCap's reply to each import
+        return ""
     return shown(" ".join(html.unescape(without_tokens(text[:_READ_AT_MOST])).split()))
 
 
@@ -99,9 +101,11 @@ def is_page(headers: Mapping[str, str], text: str) -> bool:
     beginning = text[:1024].lower()
     if beginning.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in beginning:
         return True
+    if not text.startswith("<"):
+        return False
     kind = Message()
     kind["Content-Type"] = headers.get("Content-Type") or ""
-    return bool(text) and text.startswith("<") and kind.get_content_type() in ("text/html", "application/xhtml+xml")
+    return kind.get_content_type() in ("text/html", "application/xhtml+xml")
 
 
 def page_text(page: str) -> str:

@@ -435,7 +435,9 @@ def safe_name(name: str) -> str:
     At most 100 characters and 255 bytes of UTF-8 with the extension kept, never empty, never beginning with a dot.
     """
     last = unicodedata.normalize("NFC", name.rsplit("/", 1)[-1])
-    cleaned = "".join("_" if c in _STRUCTURAL or unicodedata.category(c) in _HIDDEN else c for c in last).strip()
+    if not (last.isascii() and last.isprintable() and _STRUCTURAL.isdisjoint(last)):  # few names; the rest takes longer
+        last = "".join("_" if c in _STRUCTURAL or unicodedata.category(c) in _HIDDEN else c for c in last)
+    cleaned = last.strip()
     if cleaned.startswith("."):
         cleaned = "_" + cleaned[1:]
     return _shortened(cleaned) or "_"
