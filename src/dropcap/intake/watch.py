@@ -177,3 +177,6 @@ class Watch:
             self._intake.wake()
         except Exception:
             _log.exception("internal_error", where="watch")
+
+    def on_events_lost(self) -> None:
+        """Said after `on_queue_overflow`, by watchdog 7.1 and later."""
