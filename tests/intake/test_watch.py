@@ -36,6 +36,7 @@ def test_names_are_relative_and_directories_keep_their_watch_when_renamed(tmp_pa
     names, doubts = told.names, told.doubts
     (tmp_path / "a").mkdir()
     tree = Tree(tmp_path)
+    threads = set(threading.enumerate())
     watch = Watch(told)
     add(watch, tree, "")
     add(watch, tree, "a")
@@ -43,6 +44,7 @@ def test_names_are_relative_and_directories_keep_their_watch_when_renamed(tmp_pa
     (tmp_path / "a" / "y").write_bytes(b"y")
     until(lambda: {"x", "a/y"} <= set(names))
     assert not doubts
+    assert len(set(threading.enumerate()) - threads) == 1
     (tmp_path / "a").rename(tmp_path / "b")
     until(lambda: "b" in names and doubts)
     add(watch, tree, "b")

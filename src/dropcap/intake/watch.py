@@ -38,6 +38,16 @@ _MASK = Mask(
 _LIMITS = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
+class _Inotify(InotifyFD):
+    """Reads events and tells of them in one thread. watchdog 7.1 has a second one, behind a queue without a bound: what listens
+    here returns at once, so the kernel's own queue will do, whose overflow is noticed."""
+
+    def run(self) -> None:
+        while self.should_keep_running():
+            for event in self.read_events():
+                self.handle_event(event)
+
+
 class IntakeThread(Protocol):
     """A folder's intake, for those who have news for it. For any thread; none of it blocks."""
 
@@ -138,7 +148,7 @@ class Watch:
 
     def _started(self) -> InotifyFD:
         if self._inotify is None:
-            made = InotifyFD()
+            made = _Inotify()
             start(made)
             self._inotify = made
         return self._inotify
