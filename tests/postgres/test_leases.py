@@ -50,15 +50,25 @@ def test_a_folder_goes_from_hand_to_hand(db: psycopg.Connection) -> None:
     assert lease_of(db, "/x") == LeaseRow("/x", 1, a, lapsed=False, released=False, beat=0)
     assert leases.beat(db, a, {"/x": 1}, LEASE) == {"/x"}
     assert lease_of(db, "/x").beat == 1
-    assert not leases.release(db, "/x", b, 1)
-    assert not leases.release(db, "/x", a, 2)
-    assert leases.release(db, "/x", a, 1)
+    assert leases.release(db, b, {"/x": 1}) == frozenset()
+    assert leases.release(db, a, {"/x": 2}) == frozenset()
+    assert leases.release(db, a, {"/x": 1}) == {"/x"}
     assert lease_of(db, "/x")[2:5] == ("", True, True)
     assert leases.beat(db, a, {"/x": 1}, LEASE) == frozenset(), "a beat on its way does not undo a release"
     assert leases.take(db, "/x", b, LEASE, beat=0) == 2, "what was released needs no beat that stood still"
-    assert leases.release(db, "/x", b, 2)
+    assert leases.release(db, b, {"/x": 2}) == {"/x"}
     assert leases.take(db, "/x", b, LEASE) == 3
     assert leases.beat(db, b, {"/x": 2}, LEASE) == frozenset(), "an older lease of the same host"
+
+
+def test_many_folders_are_handed_back_at_once(db: psycopg.Connection) -> None:
+    a, b = host(db, "a"), host(db, "b")
+    fences = {f"/{number}": leases.take(db, f"/{number}", a, LEASE) or 0 for number in range(5)}
+    lapse(db)
+    assert leases.take(db, "/4", b, LEASE) == 2
+    assert leases.release(db, a, fences | {"/3": 7, "/unknown": 1}) == {"/0", "/1", "/2"}
+    assert {row.folder: row.holder for row in leases.look(db).leases} == {"/0": "", "/1": "", "/2": "", "/3": a, "/4": b}
+    assert leases.release(db, a, {}) == frozenset()
 
 
 def test_a_beat_after_a_take_finds_nothing(db: psycopg.Connection) -> None:
@@ -73,7 +83,7 @@ def test_a_beat_after_a_take_finds_nothing(db: psycopg.Connection) -> None:
     # After a fail-over that has lost the take, another host is given the same fence.
     db.execute("update lease set holder = 'c' where folder = '/x'")
     assert leases.beat(db, b, {"/x": 2}, LEASE) == frozenset()
-    assert not leases.release(db, "/x", b, 2)
+    assert leases.release(db, b, {"/x": 2}) == frozenset()
 
 
 def test_a_holder_that_has_moved_since_keeps_its_folder(db: psycopg.Connection) -> None:

@@ -383,6 +383,7 @@ class SharedLeases:
 
     def _hand_over(self, engine: HostEngine) -> None:
         """What was left and has nothing under way any more is another host's."""
+        ended = []
         for folder, handle in list(self._leaving.items()):
             channel = engine.leaving(folder)
             if channel is not None and not channel.ends():
@@ -392,13 +393,18 @@ class SharedLeases:
                     self.heartbeat.let_lapse(handle)
                     log.warning("folder_handed_over", folder=folder, fence=handle.fence, message=_HANGING)
                 continue
-            if not handle.lost:
-                self.heartbeat.release(handle)
-                log.info("folder_handed_over", folder=folder, fence=handle.fence)
+            ended.append(handle)
             self._handles = {name: held for name, held in self._handles.items() if held is not handle}
             del self._leaving[folder], self._waits_since[folder]
             engine.forget(folder)
-            gc.collect()  # what intake had opened refers to itself: nothing of the folder is to stay open here
+        if ended:
+            # What intake had opened refers to itself, and nothing of a folder is to stay open here. Once for all of them: it
+            # stops every thread, the heartbeat's too.
+            gc.collect()
+        for handle in ended:
+            if not handle.lost:
+                self.heartbeat.release(handle)
+                log.info("folder_handed_over", folder=handle.folder, fence=handle.fence)
 
     def _take(self, engine: HostEngine, ledger: Ledger) -> None:
         with self._lock:

@@ -437,9 +437,9 @@ class Heartbeat:
             with self._wire.asking() as connection:
                 leases.register(connection, self._me, self._lease)
             self._known, self._told_lacking = True, None
-        self._release_all()
         if boot_time() >= self._next_beat:
             self._beat()
+        self._release_all()
         if boot_time() >= self._next_look:
             self._look()
 
@@ -496,14 +496,15 @@ class Heartbeat:
                 self._holder.must_release(handles[folder])
 
     def _release_all(self) -> None:
-        while self._releasing:
-            with self._lock:
-                handle = self._releasing[0]
-            with self._wire.asking() as connection:
-                leases.release(connection, handle.folder, self._me.id, handle.fence)
-            with self._lock:
-                self._releasing.remove(handle)
-            self._next_look = 0.0
+        with self._lock:
+            handles = list(self._releasing)
+        if not handles:
+            return
+        with self._wire.asking() as connection:
+            leases.release(connection, self._me.id, {handle.folder: handle.fence for handle in handles})
+        with self._lock:
+            del self._releasing[: len(handles)]
+        self._next_look = 0.0
 
     def _in_trouble(self, why: str) -> None:
         self.others = Others(self.others.look, self.others.at, why)

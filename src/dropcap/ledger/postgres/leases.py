@@ -77,7 +77,7 @@ def register(connection: WireConnection, me: ThisHost, lease: float) -> None:
 
 
 def leave(connection: WireConnection, me: str) -> None:
-    """This host ends: others see it at once. Its leases are released one by one before."""
+    """This host ends: others see it at once. Its leases are released before."""
     connection.execute("update host set until = clock_timestamp(), beat = %s where id = %s", (ENDED, me))
 
 
@@ -161,13 +161,20 @@ def take(connection: WireConnection, folder: str, me: str, lease: float, beat: i
     return None if row is None else int(row[0])
 
 
-def release(connection: WireConnection, folder: str, me: str, fence: int) -> bool:
-    """Hand a folder back, in which nothing is under way any more; whether it was this host's still."""
-    done = connection.execute(
-        "update lease set until = 'epoch', holder = null, beat = beat + 1 where folder = %s and holder = %s and fence = %s",
-        (folder, me, fence),
+def release(connection: WireConnection, me: str, fences: Mapping[str, int]) -> frozenset[str]:
+    """Hand folders back, in which nothing is under way any more; returns those that were this host's still.
+
+    One statement, however many they are: the heartbeat waits for it. Rows are locked in the order of folders, as by `beat`.
+    """
+    rows = connection.execute(
+        "with mine as (select lease.folder from lease join unnest(%s::text[], %s::bigint[]) as held (folder, fence)"
+        "   on lease.folder = held.folder and lease.fence = held.fence"
+        "   where lease.holder = %s order by lease.folder for no key update of lease)"
+        " update lease set until = 'epoch', holder = null, beat = beat + 1"
+        " from mine where lease.folder = mine.folder returning lease.folder",
+        ([*fences], [*fences.values()], me),
     )
-    return done.rowcount == 1
+    return frozenset(folder for (folder,) in rows.fetchall())
 
 
 #: A row may be used again when it is older than the window, and if those behind it leave room for it: with a lowered limit the
