@@ -329,13 +329,12 @@ class _Inspection:
     def _forms(self, rights: Rights, who: str) -> Iterator[Remark]:
         for outcome in self._outcomes("field") or []:
             info = self.structure.fields.get(outcome["field"])
-            if info is not None and info.form in rights.read_only:
-                yield self._finding(
-                    "rights",
-                    f"{who} may not edit the form {info.form}: REDCap may refuse its files",
-                    "give `View & Edit` for the form in REDCap (User Rights), or try it with one file",
-                    "unsure",
-                )
+            if info is None or info.form not in rights.hidden | rights.read_only:
+                continue
+            may = "has no access to" if info.form in rights.hidden else "may only read"
+            yield self._finding(
+                "rights", f"{who} {may} the form {info.form}", "give `View & Edit` for the form in REDCap (User Rights)"
+            )
 
     def _export_level(self, info: FieldInfo, rights: Rights, who: str) -> Iterator[Remark]:
         level = rights.export_of(info.form)

@@ -130,7 +130,8 @@ class Rights:
     """What the token's user may do. Export levels: 0 nothing, 1 full data, 2 de-identified, 3 no identifiers.
 
     `export_told`: REDCap has named `export`, which else is only assumed. `group` is the data access group that confines the
-    user, empty for none. `read_only` names forms that the user may not edit, as far as REDCap tells.
+    user, empty for none. `hidden` and `read_only` name the forms that the user may not see, or only look at, as far as REDCap
+    tells.
     """
 
     username: str
@@ -140,6 +141,7 @@ class Rights:
     forms_export: dict[str, int] = field(default_factory=dict)
     export_told: bool = True
     group: str = ""
+    hidden: frozenset[str] = frozenset()
     read_only: frozenset[str] = frozenset()
 
     def export_of(self, form: str) -> int:
@@ -209,15 +211,22 @@ def rights(row: Row) -> Rights:
         forms_export=_levels(by_form) if isinstance(by_form, dict) else {},
         export_told=_text(row, "data_export") in _LEVELS,
         group=_text(row, "data_access_group").strip(),
-        read_only=_read_only(row.get("forms")),
+        hidden=_forms(row, 0, 128),
+        read_only=_forms(row, 2, 129),
     )
 
 
-def _read_only(by_form: object) -> frozenset[str]:
-    """Forms without the right to edit: 0 no access, 2 read only. Later versions have other numbers, which say nothing here."""
+def _forms(row: Row, plain: int, bits: int) -> frozenset[str]:
+    """The forms for which the user has the right `plain`, or `bits` as REDCap 15.6 and later number the same.
+
+    There 128 is no access, 129 read only and 130 edit; 8 is added for survey responses and 16 for deleting, which neither opens
+    a form nor lets it be edited (redcapAPI, issues 463 and 469).
+    """
+    by_form = row.get("forms")
     if not isinstance(by_form, dict):
         return frozenset()
-    return frozenset(str(form) for form, level in by_form.items() if str(level) in ("0", "2"))
+    levels = {str(form): int(level) for form, level in by_form.items() if str(level).isdecimal()}
+    return frozenset(form for form, level in levels.items() if (level & ~(8 | 16) if level >= 128 else level) in (plain, bits))
 
 
 def _text(row: Row, key: str) -> str:
