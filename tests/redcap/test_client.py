@@ -420,10 +420,16 @@ def test_a_stop_breaks_an_export_off_between_two_pieces() -> None:
 # -- exports ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_export_gives_the_file() -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        'Content-Type: application/pdf; name="Ünter.pdf"; charset=UTF-8',
+        'Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename="Ünter.pdf"',
+    ],
+)
+def test_an_export_gives_the_file(head: str) -> None:
     data = os.urandom(300_000)
     got = bytearray()
-    head = 'Content-Type: application/pdf; name="Ünter.pdf"; charset=UTF-8'
     with serving(forever(reply(data, "200 OK", head))) as server:
         exported = client(server.url).export_file(FileTarget("1", "f", "e_arm_1", 2), got.extend)
     assert bytes(got) == data

@@ -268,6 +268,23 @@ def test_the_name_of_an_exported_file(value: str, name: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "disposition", "name"),
+    [
+        ("application/pdf", 'attachment; filename="a.pdf"', "a.pdf"),
+        ("application/pdf", "attachment; FileName=a.pdf", "a.pdf"),
+        ("application/pdf", 'attachment; filename="Ü.pdf"'.encode().decode("latin-1"), "Ü.pdf"),
+        ('application/pdf; name="a.pdf"', 'attachment; filename="b.pdf"', "a.pdf"),
+        ("application/pdf", "attachment", None),
+        ("application/pdf", "inline; name=a.pdf", None),
+    ],
+)
+def test_a_file_that_only_its_disposition_names(kind: str, disposition: str, name: str | None) -> None:
+    headers = {"Content-Type": kind, "Content-Disposition": disposition}
+    assert file_name(headers) == name
+    assert (judged(200, "%PDF", headers, for_="export").verdict is Verdict.ACCEPTED) == (name is not None)
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"),
     [
         ("120", 120.0),

@@ -61,18 +61,19 @@ def says_success(text: str) -> bool | None:
 
 
 def file_name(headers: Mapping[str, str]) -> str | None:
-    """The file's name in `Content-Type: TYPE; name="NAME"`, which marks an export's reply as the file; else None.
+    """The name that marks an export's reply as the file; None without one.
 
-    HTTP libraries read headers as Latin-1; REDCap writes them in UTF-8.
+    It stands in `Content-Type: TYPE; name="NAME"`, or, where that has none, in `Content-Disposition: …; filename="NAME"`, which
+    Vanderbilt's api-sync-module reads. HTTP libraries read headers as Latin-1; REDCap writes them in UTF-8.
     """
-    value = headers.get("Content-Type") or ""
-    with contextlib.suppress(UnicodeError):
-        value = value.encode("latin-1").decode("utf-8")
-    found = re.search(r';\s*name\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', value, re.IGNORECASE)
-    if not found:
-        return None
-    quoted, bare = found.groups()
-    return re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else str(bare)
+    for header, parameter in (("Content-Type", "name"), ("Content-Disposition", "filename")):
+        value = headers.get(header) or ""
+        with contextlib.suppress(UnicodeError):
+            value = value.encode("latin-1").decode("utf-8")
+        if found := re.search(rf';\s*{parameter}\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', value, re.IGNORECASE):
+            quoted, bare = found.groups()
+            return re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else str(bare)
+    return None
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
