@@ -419,7 +419,10 @@ class Channel:
 
     def refresh(self) -> float:
         """Keep the page; seconds until the next look."""
-        return 60.0 if self.retired else self.page.refresh()  # nobody takes files here any more: the page grows old
+        if not self.retired:
+            return self.page.refresh()
+        self.page.let_go()  # nobody takes files here any more: the page grows old
+        return 60.0
 
     def stopped(self) -> None:
         """Write the last page."""
