@@ -74,6 +74,7 @@ def test_what_concerns_one_file_ends_in_failed_or_held_with_redcaps_words(place:
     }
     said = {job.name: job.message or "" for job in place.jobs()}
     assert LOCKED in said["101__c.pdf"]
+    assert "unlock" in ({job.name: job.remedy or "" for job in place.jobs()}["101__c.pdf"])
     assert "form" not in place.why("101__c.pdf"), "REDCap's words are for whoever looks after dropcap"
     assert "`AB-7`" in place.why("ab-7__c.pdf")
     assert "initials" in said["104__XY.pdf"]

@@ -52,6 +52,8 @@ def judged(status: int, body: str | bytes, headers: dict[str, str] | None = None
             "not_repeating",
         ),
         ("The following values in the parameter \"fields\" are not valid: 'x'", Verdict.REFUSED, "no_field"),
+        ("Your user privileges do NOT allow you to create new records.", Verdict.REFUSED, "rights"),
+        ("The following values of redcap_event_name are invalid: 'v9_arm_1'", Verdict.REFUSED, "no_event"),
         # Wordings that they may have.
         ("Invalid token", Verdict.PROJECT, "token"),
         ("The API token is missing", Verdict.PROJECT, "token"),
@@ -70,6 +72,7 @@ def judged(status: int, body: str | bytes, headers: dict[str, str] | None = None
         ("You have exceeded 600 requests per minute", Verdict.RATE_LIMITED, "rate_limited"),
         ("Your IP address (192.0.2.1) has been banned due to suspected abuse", Verdict.BANNED, "banned"),
         ("Der Datensatz ist gesperrt", Verdict.REFUSED, "refused"),
+        ("File-upload fields are disabled on this system", Verdict.PROJECT, "refused"),
     ],
 )
 def test_redcaps_words(message: str, verdict: Verdict, reason: str) -> None:
@@ -86,6 +89,25 @@ def test_redcaps_words(message: str, verdict: Verdict, reason: str) -> None:
         assert message[:40] in meaning.message
         assert meaning.remedy
         assert not meaning.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This record has been locked at the record level. No value within this record can be modified.",
+        "This field is located on a form that is locked. You must first unlock this form for this record.",
+    ],
+)
+def test_a_lock_is_the_files_own_trouble_and_has_a_remedy(message: str) -> None:
+    meaning = judged(400, json.dumps({"error": message}))
+    assert (meaning.verdict, meaning.reason, meaning.alike) == (Verdict.REFUSED, "refused", "")
+    assert meaning.remedy == "unlock the form or record in REDCap, then `dropcap retry JOB`"
+
+
+def test_an_export_that_redcap_gives_up_is_the_servers_trouble() -> None:
+    said = json.dumps({"error": "We are sorry, but apparently the data export is not able to complete successfully."})
+    meaning = judged(400, said, for_="json")
+    assert (meaning.verdict, meaning.reason, meaning.worded) == (Verdict.SERVER, "server_error", True)
 
 
 @pytest.mark.parametrize(

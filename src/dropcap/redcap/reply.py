@@ -37,7 +37,7 @@ def _wording(reason: Reason, remedy: str, *patterns: str) -> Wording:
     return Wording(re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE | re.DOTALL), reason, remedy)
 
 
-_INVALID = r"(?:do(?:es)?(?: not|n't) exist|(?:is|are) not (?:a )?valid|(?:was|were)? ?not found|is invalid|not exist)"
+_INVALID = r"(?:do(?:es)?(?: not|n't) exist|(?:is|are) not (?:a )?valid|(?:was|were)? ?not found|(?:is|are) invalid|not exist)"
 
 #: Heard when the server refuses us altogether; looked for in pages as well as in REDCap's errors.
 BANNED = re.compile(
@@ -52,6 +52,9 @@ MAINTENANCE = re.compile(
     r"(?:currently |now )?(?:offline|unavailable|disabled)",
     re.IGNORECASE | re.DOTALL,
 )
+
+#: REDCap 15.7 gives an export up that is too large for it, or that its database has no time for (REDCapR, issue 627).
+_EXPORT_FAILED = re.compile(r"\bexport is not able to complete\b", re.IGNORECASE)
 
 #: In a page of the web server's before REDCap (nginx, Apache), which wants to see a certificate.
 WANTS_CERTIFICATE = re.compile(
@@ -80,6 +83,11 @@ PROJECT = (
         "give the token's user the right that the message names (User Rights page)",
         r"\bapi (?:import|export|update)\b.{0,60}\b(?:right|privilege|permission)",
         r"(?:right|privilege|permission)s?\b.{0,60}\bapi (?:import|export|update)",
+    ),
+    _wording(
+        Reason.REFUSED,
+        "ask REDCap's administrator to enable file upload fields (Control Center, File Upload Settings), then `dropcap resume`",
+        r"\bfile[- ]upload\b[^.]{0,60}\b(?:is|are|been|were) (?:currently )?(?:disabled|turned off|not enabled)",
     ),
 )
 
@@ -152,7 +160,7 @@ TARGET = (
     _wording(
         Reason.NO_EVENT,
         "correct the rule's `event`: it must be the unique event name, as in `month_6_arm_1`",
-        rf"\bevents?\b[^.]{{0,120}}\b{_INVALID}",
+        rf"\b(?:redcap_event_name|events?)\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) (?:unique )?event",
         r"\bevent\b.{0,60}\b(?:is required|is missing|must be (?:provided|specified|given))",
         r"\b(?:provide|specify|include|missing)\b.{0,40}\bevent\b",
@@ -168,6 +176,12 @@ TARGET = (
         "correct the rule's `field`",
         rf"\bfields?\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) field",
+    ),
+    _wording(
+        Reason.REFUSED,
+        "unlock the form or record in REDCap, then `dropcap retry JOB`",
+        r"\b(?:record|form|instrument|field|data|event)\b[^.]{0,60}\b(?:is|are|been) locked\b",
+        r"\bmust (?:first )?unlock\b",
     ),
 )
 
@@ -501,6 +515,8 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
             return Meaning(Verdict.REFUSED, known.reason, message, known.remedy)
     if MAINTENANCE.search(said):
         return Meaning(Verdict.SERVER, Reason.MAINTENANCE, message, WAIT, worded=True)
+    if reply.for_ != "import" and _EXPORT_FAILED.search(said):
+        return Meaning(Verdict.SERVER, Reason.SERVER_ERROR, message, WAIT, worded=True)
     refused = Meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
     return replace(refused, alike=f"{reply.status} {re.sub('[0-9]+', '#', said)}"[:MAX_MESSAGE])
 
