@@ -136,6 +136,27 @@ def test_an_import_only_token_does_what_needs_no_export_and_nothing_else(place: 
     assert {one.field for one in place.box.holdings()} == {"scan", "consent_pdf"}
 
 
+def test_a_server_that_answers_an_import_only_token_with_pages(place: Site) -> None:
+    """It may be any web server: nothing is sent there before it has answered as REDCap, though the rule needs no export."""
+    page = "<html><body>Access was not granted</body></html>"
+    asked = ("version", "project", "metadata", "event", "formEventMapping", "repeatingFormsEvents", "user", "record")
+    for match in (*({"content": content} for content in asked), {"content": "file", "action": "export"}):
+        place.box.ill(Fault("status", None, match, code=200, body=page, content_type="text/html"))
+    place.folder["rules"][0].update(confirm="none", existing_file="replace")
+    place.write_config()
+    assert says(place, "error", "project trial", "Access was not granted", "API Export")
+    daemon = place.start()
+    place.put("102_V1_consent.pdf")
+    (paused,) = daemon.wait_for("paused")
+    assert (paused["scope"], paused["reason"]) == ("project", "rights")
+    assert "API Export" in paused["remedy"]
+    assert place.box.holdings() == []
+    place.box.well()
+    assert dropcap(place, "resume", "--project", "trial").exit_code == 0
+    daemon.wait_for("done")
+    assert not daemon.events("paused", scope="server")
+
+
 @pytest.mark.parametrize(
     ("level", "said"),
     [

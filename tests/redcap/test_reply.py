@@ -104,6 +104,15 @@ def test_a_lock_is_the_files_own_trouble_and_has_a_remedy(message: str) -> None:
     assert meaning.remedy == "unlock the form or record in REDCap, then `dropcap retry JOB`"
 
 
+@pytest.mark.parametrize("for_", ["json", "export", "import"])
+def test_a_page_that_grants_no_access_is_no_answer_of_the_api(for_: str) -> None:
+    meaning = judged(200, "<html><body>Access was not granted</body></html>", HTML, for_=for_)
+    if for_ == "import":
+        assert (meaning.verdict, meaning.outcome_unknown) == (Verdict.NOT_THE_API, True)
+    else:
+        assert (meaning.verdict, meaning.reason, meaning.of_rights) == (Verdict.PROJECT, "rights", False)
+
+
 def test_an_export_that_redcap_gives_up_is_the_servers_trouble() -> None:
     said = json.dumps({"error": "We are sorry, but apparently the data export is not able to complete successfully."})
     meaning = judged(400, said, for_="json")

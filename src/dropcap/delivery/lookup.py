@@ -382,7 +382,7 @@ def refuses_all(client: ProjectClient, candidate: Candidate, stop: threading.Eve
 
 def is_of_the_question(error: RedcapError) -> bool:
     """Whether REDCap may answer another rule's question."""
-    return error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS
+    return error.meaning.verdict is Verdict.REFUSED or error.meaning.of_rights
 
 
 class LookUps:
@@ -424,7 +424,7 @@ class LookUps:
             structure = client.structure(SURE_FOR, self._break_off)  # what was possible an hour ago may lead elsewhere now
             return self._answers(client, structure, group, told)
         except (RedcapError, Stopped) as error:
-            if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS:
+            if isinstance(error, RedcapError) and error.meaning.of_rights:
                 group = _go_unasked(group, told)
             if not group:
                 return set()

@@ -232,7 +232,7 @@ class ProjectClient:
         try:
             return ProjectStructure.from_api(self.redcap, stop, self._ask_whose(stop))
         except RedcapError as error:
-            if error.meaning.reason == Reason.RIGHTS:
+            if error.meaning.of_rights:
                 self._untold = time.monotonic()
             raise
 
@@ -253,7 +253,7 @@ class ProjectClient:
         try:
             told = self.redcap.project(stop, token)
         except RedcapError as error:
-            if error.meaning.reason == Reason.RIGHTS:
+            if error.meaning.of_rights:
                 self._admit(None, token)
             raise
         self._admit(told, token)

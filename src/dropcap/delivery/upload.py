@@ -448,7 +448,7 @@ class Attempt:
 
 
 def _may_not_read(error: RedcapError) -> bool:
-    return error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == Reason.RIGHTS
+    return error.meaning.verdict is Verdict.PROJECT and error.meaning.of_rights
 
 
 def _not_confirmed(message: str) -> Later:

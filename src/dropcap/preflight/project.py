@@ -65,7 +65,7 @@ def import_only(folders: Sequence[Folder]) -> Iterator[Remark]:
 
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
     """What it means for a check that the project could not be asked."""
-    if meaning.reason == Reason.RIGHTS:
+    if meaning.of_rights:
         needing = [f"{folder.name}/{rule.name}" for folder in folders for rule in folder.rules if export_reasons(rule)]
         if needing:
             what = f"may not export, which the rules need ({', '.join(needing[:5])}{' …' if len(needing) > 5 else ''})"
@@ -84,10 +84,10 @@ def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap,
         answer = ask(client)
         order.learn(project.name, answer.structure.project)
     except RedcapError as error:
-        if error.meaning.reason == Reason.RIGHTS:
+        if error.meaning.of_rights:
             order.hides(project.name)
         yield trouble(project, folders, error.meaning)
-        if error.meaning.reason == Reason.RIGHTS:
+        if error.meaning.of_rights:
             yield from import_only(folders)
         return
     except OSError as error:
@@ -145,7 +145,7 @@ def _refusal(client: Redcap, question: Mapping[str, Any]) -> Meaning | None:
     try:
         client.records(**question)
     except RedcapError as error:
-        if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS:
+        if error.meaning.verdict is Verdict.REFUSED or error.meaning.of_rights:
             return error.meaning
         raise
     return None

@@ -536,5 +536,5 @@ def _unless_refused() -> Iterator[None]:
     try:
         yield
     except RedcapError as error:
-        if error.meaning.verdict is not Verdict.REFUSED and error.meaning.reason != Reason.RIGHTS:
+        if error.meaning.verdict is not Verdict.REFUSED and not error.meaning.of_rights:
             raise

@@ -53,6 +53,9 @@ MAINTENANCE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+#: In a page with which some servers answer whatever a token that may only import asks (redcapAPI, issue 422).
+_NOT_GRANTED = re.compile(r"\baccess (?:was|is) not granted\b", re.IGNORECASE)
+
 #: REDCap 15.7 gives an export up that is too large for it, or that its database has no time for (REDCapR, issue 627).
 _EXPORT_FAILED = re.compile(r"\bexport is not able to complete\b", re.IGNORECASE)
 
@@ -215,13 +218,13 @@ class Verdict(StrEnum):
 class Meaning:
     """What a reply, or the lack of one, means.
 
-    `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
-    `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
-    same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
-    tokens. `in_json`, `in_xml`: REDCap's error stands in JSON, as it was asked for, or in XML, as in answer to a request of
-    which PHP has dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
-    `shut_out`: 403, and not from REDCap's API. `page`: a page at 5xx, which may be due to one file. `alike`: REDCap's refusal in
-    words that nobody knows, without what was asked and without numbers, to be compared with another one's.
+    `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and `remedy` are for people. `retry_after`
+    is in seconds. `outcome_unknown`: the import may have been stored all the same; read back before anything is sent again.
+    `said` is REDCap's own error, if it answered with one, as it came but for tokens. `in_json`, `in_xml`: REDCap's error
+    stands in JSON, as it was asked for, or in XML, as in answer to a request of which PHP has dropped all. `of_size`: the
+    status says that the request was too large. `worded`: only the words say so. `shut_out`: 403, or the page of a REDCap that
+    grants no access: not from its API. `page`: a page at 5xx, which may be due to one file. `alike`: REDCap's refusal in words
+    that nobody knows, without what was asked and without numbers, to be compared with another one's.
     """
 
     verdict: Verdict
@@ -245,6 +248,11 @@ class Meaning:
         if len(message) > MAX_MESSAGE:
             message = message[: MAX_MESSAGE - 1] + "…"
         object.__setattr__(self, "message", message)
+
+    @property
+    def of_rights(self) -> bool:
+        """Whether REDCap's API itself says that the token lacks a right."""
+        return self.reason == Reason.RIGHTS and not self.shut_out
 
 
 ACCEPTED = Meaning(Verdict.ACCEPTED)
@@ -472,6 +480,14 @@ def _something_else(reply: _Reply) -> Meaning | None:
     if reply.page and WANTS_CERTIFICATE.search(reply.heard):
         message = f"the server wants to see another certificate ({reply.status}): {reply.words}"
         return Meaning(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
+    if reply.page and reply.ok and reply.for_ != "import" and _NOT_GRANTED.search(reply.heard):
+        return Meaning(
+            Verdict.PROJECT,
+            Reason.RIGHTS,
+            f"the server answers with a page, as a REDCap does whose token may only import: {reply.words}",
+            "give the token's user API Export (User Rights page), and see that `url` is right",
+            shut_out=True,
+        )
     maintenance = bool(MAINTENANCE.search(reply.heard))
     return Meaning(
         Verdict.NOT_THE_API,
