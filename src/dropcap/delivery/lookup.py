@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 #: Records asked about in one request, and conditions in one filter.
 GROUP = 100
+#: A structure that was told within so many seconds is not doubted because of a refusal.
+_JUST_NOW = 5.0
 #: No record is called so: asked about where it is to be known only whether REDCap answers.
 NOBODY = "dropcap asks"
 
@@ -319,11 +321,31 @@ Asking = tuple[str, ...]
 
 
 class Refusals:
-    """When a rule's question is asked again. May be called from any thread."""
+    """When a rule's question is asked again, and what need not be asked again with it. May be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waits: dict[Asking, tuple[int, float]] = {}  # how often it was refused in a row, and until when it waits
+        self._doubted: dict[str, float] = {}  # projects, and when their structure was doubted for a refusal (monotonic)
+        self._silent: dict[str, float] = {}  # projects, and when REDCap refused all questions about them (monotonic)
+
+    def doubts(self, project: str) -> bool:
+        """Whether a refusal makes the project's structure doubtful: one in a while does, those that follow tell nothing new."""
+        with self._lock:
+            doubts = time.monotonic() - self._doubted.get(project, -SURE_FOR) >= SURE_FOR
+            if doubts:
+                self._doubted[project] = time.monotonic()
+            return doubts
+
+    def all_refused(self, project: str) -> None:
+        """REDCap refuses whatever it is asked about the project's records."""
+        with self._lock:
+            self._silent[project] = time.monotonic()
+
+    def refuses_all(self, project: str) -> bool:
+        """Whether REDCap has lately, and has answered nothing since."""
+        with self._lock:
+            return time.monotonic() - self._silent.get(project, -SURE_FOR) < SURE_FOR
 
     def refused(self, group: Sequence[Candidate], meaning: Meaning, *, of_this_file: bool) -> Later:
         """What becomes of files of one rule whose question was refused: all of them wait equally long.
@@ -347,6 +369,8 @@ class Refusals:
     def answered(self, group: Sequence[Candidate]) -> None:
         """REDCap has answered what the rules of these files ask."""
         with self._lock:
+            if group:
+                self._silent.pop(group[0].job.project, None)
             for candidate in group if self._waits else ():
                 self._waits.pop(asking(candidate), None)
 
@@ -429,8 +453,10 @@ class LookUps:
             if not group:
                 return set()
             # Another thread's question may just have been refused as well, by which the structure counts as unknown.
-            if self._is_of_the_question(client, error) and (structure is not None or client.known()):
-                client.forget()  # a field or a right may not be what it was
+            known = structure is not None or client.known()
+            if known and not self._refusals.refuses_all(client.project.name) and self._is_of_the_question(client, error):
+                if not client.known(_JUST_NOW) and self._refusals.doubts(client.project.name):
+                    client.forget()  # a field or a right may not be what it was
                 return self._ask_apart(client, by_rule(group), told)
             self._cannot_ask(client, group, error)
             return set()
@@ -451,6 +477,8 @@ class LookUps:
             return over
         fine = {asking(c) for part in parts for c in part if c.job.id in told}
         answers = len(refused) < len(parts) or bool(fine) or not refuses_all(client, parts[0][0], self._break_off)
+        if not answers:
+            self._refusals.all_refused(client.project.name)
         others: list[Candidate] = []
         for part, why in refused:
             if not (answers and isinstance(why, RedcapError) and self._is_of_the_question(client, why)):

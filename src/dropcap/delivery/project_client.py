@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -311,9 +312,10 @@ class ProjectClient:
         except SecretError:
             return None
 
-    def known(self) -> bool:
-        """Whether the structure is in memory."""
-        return self._known_now() is not None
+    def known(self, within: float = math.inf) -> bool:
+        """Whether the structure is in memory, and was told within so many seconds."""
+        told = self._known_now()
+        return told is not None and time.monotonic() - told.at <= within
 
     def surely_takes(self, target: Target) -> bool:
         """Whether a file can go there by what was told lately, or REDCap has said lately that this token is told nothing."""
