@@ -37,10 +37,10 @@ def main(words: Sequence[str] | None = None, name: str = "python -m redcap_sandb
     except OSError as error:
         parser.error(f"port {told.port} is not available ({error.strerror or error}); choose another --port")
     try:
-        print(f"url: {box.url}\ntoken: {box.token}", flush=True)
         ended = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM):  # before anybody can know that it serves
             signal.signal(number, lambda *_: ended.set())
+        print(f"url: {box.url}\ntoken: {box.token}", flush=True)
         ended.wait()
     finally:
         box.stop()
