@@ -73,7 +73,7 @@ def _project(call: Call) -> Reply:
     call.need_export()
     project = call.project
     blank = "purpose_other project_notes custom_record_label secondary_unique_field project_irb_number project_grant_number"
-    blank += " project_pi_firstname project_pi_lastname missing_data_codes external_modules"
+    blank += " project_pi_firstname project_pi_lastname project_pi_email missing_data_codes external_modules"
     never = "surveys_enabled scheduling_enabled randomization_enabled ddp_enabled bypass_branching_erase_field_prompt"
     info: dict[str, Any] = {
         "project_id": project.project_id,
@@ -114,8 +114,11 @@ def _event(call: Call) -> Reply:
             "unique_event_name": event.unique_name,
             "custom_event_label": "",
             "event_id": number,
+            "day_offset": offset,
+            "offset_min": 0,
+            "offset_max": 0,
         }
-        for number, event in enumerate(call.project.events, call.project.project_id * 100)
+        for offset, (number, event) in enumerate(enumerate(call.project.events, call.project.project_id * 100), 1)
         if not arms or str(event.arm) in arms
     ]
     return _rows(call, rows, list(rows[0]) if rows else ["event_name", "arm_num", "unique_event_name"], "events")

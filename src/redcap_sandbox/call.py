@@ -159,7 +159,7 @@ def count_body(count: int, kind: str) -> bytes:
     """How many records an import touched."""
     if kind == "json":
         return json.dumps({"count": count}).encode()
-    return str(count).encode() if kind == "csv" else f"{_XML_HEAD}<hash><count>{count}</count></hash>".encode()
+    return str(count).encode() if kind == "csv" else f"<count>{count}</count>".encode()
 
 
 def ids_body(ids: Iterable[str], kind: str) -> bytes:

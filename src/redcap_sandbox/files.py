@@ -68,9 +68,9 @@ def _import(call: Call) -> Reply:
         raise ApiError(400, "blocked_extension", extension=extension)
     if project.sanitize_names:
         name = _UNSAFE.sub("_", name)
-    project.store.put_file(record, key, field.name, name, posted.upload)
+    stored = project.store.put_file(record, key, field.name, name, posted.upload)
     del call.post.files["file"]  # the store has it now
-    call.note("Update record", record, f"{field.name} = '{name}'")
+    call.note("Update record", record, f"{field.name} = '{stored.doc_id}'")
     return call.imported()
 
 

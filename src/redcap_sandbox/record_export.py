@@ -217,9 +217,10 @@ def _check(parameter: str, values: list[str], known: Any) -> None:
 
 
 def _columns(call: Call, fields: list[Field]) -> list[str]:
+    """The event is named only where the record's id is asked for, as in REDCap."""
     project = call.project
     leading = []
-    if project.longitudinal:
+    if project.longitudinal and any(field.name == project.record_id for field in fields):
         leading.append("redcap_event_name")
     if project.repeating:
         leading += ["redcap_repeat_instrument", "redcap_repeat_instance"]
@@ -245,7 +246,7 @@ def _rows(call: Call, fields: list[Field], eav: bool) -> Iterator[dict[str, Any]
     labels = call.text("rawOrLabel") == "label"
     events_order = {event: position for position, event in enumerate(project.event_names)}
     forms_order = {"": -1} | {form: position for position, form in enumerate(project.forms)}
-    columns = _columns(call, fields)
+    columns = _columns(call, fields) + (["redcap_event_name"] if eav else [])
     for record in records or sorted(project.store.records, key=_natural):
         if not call.visible(record):
             continue

@@ -31,10 +31,15 @@ def _names(call: Call, rows: list[dict[str, str]]) -> dict[str, str]:
     """Record name as it came -> as it is stored, in the order of the rows."""
     id_field, store = call.project.record_id, call.project.store
     names = dict.fromkeys(row.get(id_field, "").strip() for row in rows)
-    if call.text("forceAutoNumber").lower() not in ("true", "1"):
+    if not _numbers(call):
         return {name: name for name in names}
     first = int(store.next_name())
     return {name: str(first + offset) for offset, name in enumerate(names)}
+
+
+def _numbers(call: Call) -> bool:
+    """Whether records get new names: only a project that numbers its records heeds the wish."""
+    return call.project.autonumber and call.text("forceAutoNumber").lower() in ("true", "1")
 
 
 def _check(call: Call, row: dict[str, str], renamed: dict[str, str], columns: dict[str, Field]) -> tuple[str, RowKey]:
@@ -71,7 +76,7 @@ def _check(call: Call, row: dict[str, str], renamed: dict[str, str], columns: di
 def _key(call: Call, row: dict[str, str]) -> RowKey:
     project = call.project
     event = row.get("redcap_event_name", "")
-    if not project.longitudinal:
+    if not project.longitudinal or not event:
         event = project.events[0].unique_name
     elif event not in project.event_names:
         raise ApiError(400, "no_event", event=event)
@@ -109,7 +114,7 @@ def _answer(call: Call, renamed: dict[str, str]) -> Reply:
         return Reply()
     if content == "ids":
         return call.reply(ids_body(renamed.values(), kind), kind)
-    if content == "auto_ids" and call.text("forceAutoNumber").lower() in ("true", "1"):
+    if content == "auto_ids" and _numbers(call):
         return call.reply(ids_body([f"{stored},{came}" for came, stored in renamed.items()], kind), kind)
     return call.reply(count_body(len(renamed), kind), kind)
 

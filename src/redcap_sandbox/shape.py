@@ -83,7 +83,7 @@ COLUMNS = frozenset(
         production_time in_production project_language purpose purpose_other project_notes custom_record_label
         secondary_unique_field is_longitudinal has_repeating_instruments_or_events surveys_enabled scheduling_enabled
         record_autonumbering_enabled randomization_enabled ddp_enabled project_irb_number project_grant_number
-        project_pi_firstname project_pi_lastname display_today_now_button missing_data_codes external_modules
+        project_pi_firstname project_pi_lastname project_pi_email display_today_now_button missing_data_codes external_modules
         bypass_branching_erase_field_prompt instrument_name instrument_label event_name arm_num arm_name unique_event_name
         custom_event_label event_id form form_name custom_form_label day_offset offset_min offset_max name username email
         firstname lastname expiration data_access_group data_access_group_id data_access_group_name unique_group_name design

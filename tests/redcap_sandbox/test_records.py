@@ -32,7 +32,7 @@ def put(box: Sandbox, *rows: dict[str, Any], **more: str) -> Any:
         {**ROW, "sex": "7"},
         {**ROW, "record_id": ""},
         {**ROW, "record_id": "x" * 101},
-        {"record_id": "101", "initials": "AA"},
+        {**ROW, "redcap_event_name": "no_such_arm_1", "initials": "AA"},
         {**ROW, "redcap_event_name": "month_6_arm_1", "initials": "AA"},
         {**ROW, "redcap_repeat_instrument": "consent", "consent_date": "2026-01-01"},
         {**ROW, "lab_date": "2026-01-01"},
@@ -42,6 +42,20 @@ def test_all_rows_or_none(box: Sandbox, row: dict[str, str]) -> None:
     before = call(box, content="record").json()
     assert put(box, {**ROW, "initials": "NEW"}, row).status_code == 400
     assert call(box, content="record").json() == before
+
+
+def test_as_other_clients_suites_have_it(box: Sandbox) -> None:
+    """phpcap's, redcapAPI's and REDCapR's: the event beside the record's id, the first event, counts, numbering."""
+    assert "redcap_event_name" in call(box, content="record", fields="record_id,initials").json()[0]
+    assert "redcap_event_name" not in call(box, content="record", fields="initials").json()[0]
+    assert put(box, {"record_id": "900", "initials": "ZZ"}, returnFormat="xml").text == "<count>1</count>"
+    assert call(box, content="record", records="900").json()[0]["redcap_event_name"] == "baseline_arm_1"
+    box.project.autonumber = False
+    assert put(box, {**ROW, "record_id": "901"}, forceAutoNumber="true", returnContent="ids").json() == ["901"]
+    box.project.autonumber = True
+    assert put(box, {**ROW, "record_id": "901"}, forceAutoNumber="true", returnContent="ids").json() != ["901"]
+    assert {"day_offset", "offset_min", "offset_max"} <= call(box, content="event").json()[0].keys()
+    assert "project_pi_email" in call(box, content="project").json()
 
 
 @pytest.mark.parametrize("data", ["", "{", "{}", "[1]", "null"])
