@@ -224,17 +224,12 @@ def _columns(call: Call, fields: list[Field]) -> list[str]:
         leading.append("redcap_event_name")
     if project.repeating:
         leading += ["redcap_repeat_instrument", "redcap_repeat_instance"]
-    if _shows_dags(call):
+    if project.dags and call.rights.dag is None and call.text("exportDataAccessGroups").lower() in ("true", "1"):
         leading.append("redcap_data_access_group")
     columns = [column for field in fields for column in field.columns]
     if columns[:1] == [project.record_id]:
         return [columns[0], *leading, *columns[1:]]
     return leading + columns
-
-
-def _shows_dags(call: Call) -> bool:
-    asked = call.text("exportDataAccessGroups").lower() in ("true", "1")
-    return asked and bool(call.project.dags) and call.rights.dag is None
 
 
 def _rows(call: Call, fields: list[Field], eav: bool) -> Iterator[dict[str, Any]]:

@@ -31,15 +31,10 @@ def _names(call: Call, rows: list[dict[str, str]]) -> dict[str, str]:
     """Record name as it came -> as it is stored, in the order of the rows."""
     id_field, store = call.project.record_id, call.project.store
     names = dict.fromkeys(row.get(id_field, "").strip() for row in rows)
-    if not _numbers(call):
+    if not call.project.autonumber or call.text("forceAutoNumber").lower() not in ("true", "1"):
         return {name: name for name in names}
     first = int(store.next_name())
     return {name: str(first + offset) for offset, name in enumerate(names)}
-
-
-def _numbers(call: Call) -> bool:
-    """Whether records get new names: only a project that numbers its records heeds the wish."""
-    return call.project.autonumber and call.text("forceAutoNumber").lower() in ("true", "1")
 
 
 def _check(call: Call, row: dict[str, str], renamed: dict[str, str], columns: dict[str, Field]) -> tuple[str, RowKey]:
@@ -114,7 +109,7 @@ def _answer(call: Call, renamed: dict[str, str]) -> Reply:
         return Reply()
     if content == "ids":
         return call.reply(ids_body(renamed.values(), kind), kind)
-    if content == "auto_ids" and _numbers(call):
+    if content == "auto_ids" and call.project.autonumber and call.text("forceAutoNumber").lower() in ("true", "1"):
         return call.reply(ids_body([f"{stored},{came}" for came, stored in renamed.items()], kind), kind)
     return call.reply(count_body(len(renamed), kind), kind)
 
