@@ -132,6 +132,24 @@ def test_a_page_in_answer_to_a_question_stops_those_that_meet_it(place: Site, st
         assert not daemon.events("failed")
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, "<html>Blocked"), (403, "<html>Blocked"), (500, "<html>Oops"), (200, ""), (400, '{"error": "Odd"}')],
+)
+def test_a_question_that_fails_each_time_asks_no_more_than_it_must(place: Site, status: int, body: str) -> None:
+    """At first it is found out whom the failure concerns; then each try is one question, and the structure is known."""
+    place.box.ill(Fault("status", None, {"content": "record"}, code=status, body=body, content_type="text/html"))
+    daemon = place.start()
+    for record in (101, 102, 103):
+        place.put(f"{record}_V1_consent.pdf")
+    daemon.wait_for("retrying", 4)
+    tries = len(daemon.events("retrying"))
+    asked = [request.content for request in place.box.requests]
+    assert asked.count("metadata") == asked.count("project") == 1
+    assert asked.count("record") <= 6 + tries, tries
+    assert asked.count("version") <= 3
+
+
 def test_two_questions_that_are_disliked_at_once_are_not_the_servers_trouble(place: Site) -> None:
     """By the first one's answer the structure counts as unknown, which says nothing of the second one's."""
     rules(place)
@@ -153,6 +171,7 @@ def test_two_questions_that_are_disliked_at_once_are_not_the_servers_trouble(pla
         return said
 
     with spoilt_once_known(place, block) as daemon:
+        time.sleep(5.5)  # a structure that was told a moment ago is not doubted
         place.put("101_scan.tif")
         assert asked.wait(10)
         place.put("mrn0799819.pdf")
