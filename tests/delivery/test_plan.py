@@ -138,8 +138,17 @@ def test_what_may_have_arrived_is_read_back_though_the_field_is_not_told() -> No
 
 
 def test_a_missing_record_is_waited_for_if_asked() -> None:
-    assert isinstance(plan(PLAIN, WAIT, Facts(None)), WaitForRecord)
-    assert isinstance(plan(WHERE, WAIT, Facts(None)), WaitForRecord)
+    week, day = 7 * 86400.0, 86400.0
+    for target in (PLAIN, WHERE):
+        for facts, settings, seconds in [
+            (Facts(None), WAIT, week),
+            (Facts(None, doubted=True), WAIT, week),
+            (Facts(None, doubted=True), DEFAULT, day),
+            (Facts(None, doubted=True), CREATE, day),
+        ]:
+            step = plan(target, settings, facts)
+            assert isinstance(step, WaitForRecord)
+            assert (step.seconds, step.doubted) == (seconds, facts.doubted)
     assert [record_wait(n) for n in range(1, 7)] == [60, 300, 900, 3600, 3600, 3600]
 
 

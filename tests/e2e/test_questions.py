@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -231,3 +233,61 @@ def test_an_answer_that_is_too_large_is_asked_for_in_parts(place: Site) -> None:
         place.put("mrn0799819.pdf")
         daemon.wait_for("done", 6)
         eventually(lambda: not daemon.events("paused"))
+
+
+RECORDS = {"content": "record"}
+NOTHING = Fault("status", match=RECORDS, code=200, body="[]", content_type="application/json")
+
+
+def test_an_answer_without_the_records_that_redcap_has_fails_no_file(place: Site) -> None:
+    """Rows are missing under load: what was stored in 110 tells that 101 may be there as well."""
+    rules(place)
+    place.folder["rules"][2]["missing_record"] = "create"
+    place.write_config()
+    place.put("110_scan.tif")
+    assert place.once().returncode == 0
+    daemon = place.start()
+    place.box.ill(NOTHING)
+    place.put("101_scan.tif")
+    place.put("mrn1234567.pdf")
+    daemon.wait_for("retrying", 2, reason="server_error", in_seconds=60.0)
+    assert {job.state for job in place.jobs()} == {"done", "waiting"}
+    eventually(lambda: "dropcap tries again by itself" in (place.drop / "_STATUS.html").read_text())
+    place.box.well()
+    for job in place.jobs()[1:]:
+        place.retry(job.id)
+    daemon.wait_for("done", file="101_scan.tif")
+    daemon.wait_for("failed", file="mrn1234567.pdf", reason="no_record")
+    assert not [r for r in place.box.requests if (r.content, r.action) == ("record", "import")]
+
+
+def test_such_a_file_is_held_after_a_day_and_no_sooner(place: Site) -> None:
+    place.put("110_V1_scan.tif")
+    assert place.once().returncode == 0
+    place.box.ill(NOTHING)
+    place.put("101_V1_scan.tif")
+    place.once()
+    for lookups, days, state in ((28, 0.9, "waiting"), (2, 30.0, "waiting"), (28, 1.1, "held")):
+        with contextlib.closing(sqlite3.connect(place.state / "ledger.db")) as ledger, ledger:
+            ledger.execute(
+                "update job set lookups = ?, claimed_at = ?, due = 0 where state = 'waiting'",
+                (lookups, time.time() - days * 86400),
+            )
+        place.once()
+        job = place.jobs()[-1]
+        assert (job.state, job.reason) == (state, "server_error"), job
+    assert "token's user sees the project's records" in job.remedy
+    assert place.failed() == []
+
+
+def test_a_record_that_is_missing_among_others_fails_its_file_at_once(place: Site) -> None:
+    """And where nothing was ever stored, REDCap is believed."""
+    place.put("999_V1_scan.tif")
+    assert place.once().returncode == 1
+    place.put("110_V1_scan.tif")
+    assert place.once().returncode == 0
+    place.put("998_V1_scan.tif")
+    assert place.once().returncode == 1
+    assert place.failed() == ["998_V1_scan.tif", "999_V1_scan.tif"]
+    asked = [r for r in place.box.requests if r.content == "record"]
+    assert len(asked) == 5  # twice for each that is missing

@@ -147,6 +147,7 @@ ABSENT = Absent(frozenset({"away", NUL}), frozenset({"f"}))
 ASKED: dict[str, list[Callable[[Any], object]]] = {
     "read_back_and_filed": [lambda q, f=f: q.read_back_and_filed(f, 1e12, 0) for f in FOLDERS],
     "stored_there": [lambda q: [q.stored_there(job) for job in q.recent(1000)]],
+    "stored_lately": [lambda q, p=p, n=n: q.stored_lately(p, n) for p in ("p", "pq", "nowhere") for n in (1, 50)],
     "is_on_its_way": [lambda q: [q.is_on_its_way(job) for job in q.recent(1000)]],
     "instances_of_others": [lambda q: [q.instances_of_others(job) for job in q.recent(1000)]],
     "was_filed": [lambda q: [q.was_filed(job) for job in q.recent(1000)]],

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 GROUP = 100
 #: A structure that was told within so many seconds is not doubted because of a refusal.
 _JUST_NOW = 5.0
+#: So many records that REDCap is known to have are asked about with those that it does not show.
+PROBES = 3
 #: No record is called so: asked about where it is to be known only whether REDCap answers.
 NOBODY = "dropcap asks"
 
@@ -73,9 +75,16 @@ class _Project:
 
 
 def look_up(
-    client: Redcap, structure: ProjectStructure, questions: Sequence[Question], stop: threading.Event | None = None
+    client: Redcap,
+    structure: ProjectStructure,
+    questions: Sequence[Question],
+    stop: threading.Event | None = None,
+    known: Sequence[str] = (),
 ) -> dict[int, Facts]:
     """The facts for each question, in as few requests as the questions allow: one for up to 100 files, where all is well.
+
+    Under load REDCap can leave rows out (reported for real servers). Where it shows none of the records, it is asked for those
+    that it is `known` to have, too: if it does not show them either, the facts are doubted.
 
     Raises:
         RedcapError: REDCap did not answer as it should.
@@ -86,8 +95,12 @@ def look_up(
     names = {q.job: q.target.record or found.get(q.job) for q in questions}
     rows = _rows(project, questions, sorted({name for name in names.values() if name}))
     facts, missing = _told(structure, questions, names, several, rows)
-    if missing:
-        there = _almost(project, missing)
+    probes = () if rows or several else known
+    unfound = [q for q in questions if probes and q.job in facts]  # by their values
+    if missing or unfound:
+        there = _almost(project, missing, probes)
+        if probes and not there:
+            return {question.job: Facts(None, doubted=True) for question in questions}
         if again := sorted(there & {q.target.record for q in missing}):
             # REDCap has told of none and of some of them: an answer was wrong, or they were created in between.
             rows = _rows(project, missing, again)
@@ -276,10 +289,12 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', "") + '"'
 
 
-def _almost(project: _Project, questions: Sequence[Question]) -> set[str]:
-    """Which records there are that are written like the missing ones, or almost: other case, other leading zeros."""
+def _almost(project: _Project, questions: Sequence[Question], probes: Sequence[str]) -> set[str]:
+    """Which of the `probes` there are, and of the records that are written like the missing ones, or almost: other case, other
+    leading zeros."""
     key = project.structure.record_id_field
-    asked = sorted({name for q in questions if q.target.record for name in (q.target.record, *_variants(q.target.record))})
+    names = {name for q in questions if q.target.record for name in (q.target.record, *_variants(q.target.record))}
+    asked = sorted(names.union(probes))
     there: set[str] = set()
     for start in range(0, len(asked), GROUP):
         there.update(row.get(key, "") for row in project.ask(records=asked[start : start + GROUP], fields=[key]))
@@ -527,7 +542,13 @@ class LookUps:
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
         without_hope = {c.job.id: why for c in group if (why := hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
-        facts |= look_up(client.redcap, structure, [q for q in questions if q.job not in without_hope], self._break_off)
+        hopeful = [q for q in questions if q.job not in without_hope]
+        if hopeful:
+            known = client.known_records or self._ledger.query.stored_lately(client.project.name, PROBES)
+            found = look_up(client.redcap, structure, hopeful, self._break_off, known)
+            there = [of.record for of in found.values() if of.record]
+            client.known_records = list(dict.fromkeys((*there, *known)))[:PROBES]
+            facts |= found
         self._refusals.answered([c for c in asked if c.job.id not in without_hope])
         for candidate in group:
             why = without_hope.get(candidate.job.id)

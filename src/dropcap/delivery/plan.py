@@ -78,6 +78,8 @@ MOST_FAULTS = 8
 #: `missing_record: wait`: seconds until the record is looked up again, the last one repeating, and for how long in all.
 RECORD_WAITS = (60.0, 300.0, 900.0, 3600.0)
 RECORD_WAIT_ENDS = 7 * 86400.0
+#: For how long the record is looked up again while REDCap shows none of those that it is known to have (seconds).
+DOUBT_ENDS = 86400.0
 
 _EIGHT_DIGITS = re.compile("[0-9]{8}")
 
@@ -89,8 +91,9 @@ class Facts:
     `record` is REDCap's own spelling, or None if there is no such record. `shows` is what its export shows in the field, empty
     if there is no file: `[document]`, the file's name or the number of its document, as REDCap's version has it;
     `next_instance` is the number after the highest; of `filled`, the instances that have a file, each with what the export shows
-    of it. `differing` names the must_match fields that do not agree, `untold` the
-    fields that REDCap left out of every row, as it does where a right is missing.
+    of it. `differing` names the must_match fields that do not agree, `untold` the fields that REDCap left out of every row, as it
+    does where a right is missing. `doubted`: REDCap was asked at the same time for records that it is known to have, and showed
+    none of these either.
     """
 
     record: str | None
@@ -103,6 +106,7 @@ class Facts:
     untold: tuple[str, ...] = ()
     repeats: bool = False  # the rule names no instance, the project does not tell what repeats, and a row shows that this does
     known: bool = True  # False if nothing needed to be looked up
+    doubted: bool = False
 
 
 #: No look-up was needed: the target is taken at its word.
@@ -239,8 +243,14 @@ def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -
     if facts.similar:
         return _written_otherwise(target, settings, facts.similar)
     message = f"REDCap has no record with {asked}" if target.record_where else f"REDCap has no record {asked}"
-    if settings.missing_record is MissingRecord.WAIT:
-        return WaitForRecord(message)
+    waits = settings.missing_record is MissingRecord.WAIT
+    if facts.doubted:
+        message = (
+            f"REDCap shows none of the records that it is known to have, nor {'one with ' * bool(target.record_where)}{asked}"
+        )
+        return WaitForRecord(message, RECORD_WAIT_ENDS if waits else DOUBT_ENDS, doubted=True)
+    if waits:
+        return WaitForRecord(message, RECORD_WAIT_ENDS)
     if settings.missing_record is MissingRecord.CREATE and not target.record_where:
         if target.record_is_typed:
             return Create(target.record, target.event)
@@ -306,13 +316,13 @@ def too_many_faults(job: Job) -> Held | None:
     )
 
 
-def waited_long_enough(lookups: int, claimed_ago: float) -> bool:
-    """Whether `missing_record: wait` is over, after `lookups` look-ups in vain and by the clock.
+def waited_long_enough(lookups: int, claimed_ago: float, ends: float = RECORD_WAIT_ENDS) -> bool:
+    """Whether a wait of `ends` seconds for a record is over, after `lookups` look-ups in vain and by the clock.
 
     A clock that is set ahead ends no wait, and look-ups at a reload end none either.
     """
     waits = sum(RECORD_WAITS) + (lookups - len(RECORD_WAITS)) * RECORD_WAITS[-1]
-    return claimed_ago > RECORD_WAIT_ENDS and waits > RECORD_WAIT_ENDS
+    return claimed_ago > ends and waits > ends
 
 
 def record_wait(lookups: int) -> float:

@@ -7,7 +7,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -198,6 +198,7 @@ class ProjectClient:
         self._fields: dict[str, FieldInfo] = {}  # as they were told last
         self._untold = -SURE_FOR  # when REDCap refused to tell this token anything of its project (monotonic)
         self.rights: Rights | None = None  # of the token's user, if REDCap has told them
+        self.known_records: Sequence[str] = ()  # some that look-ups with this token have shown
 
     @property
     def host(self) -> str:
@@ -250,7 +251,7 @@ class ProjectClient:
     def _ask_whose(self, stop: threading.Event | None) -> ProjectInfo:
         token = self.redcap.token()
         if token != self._token:  # what was told to another user may not be true of this one
-            self._told, self.rights, self._untold = None, None, -SURE_FOR
+            self._told, self.rights, self._untold, self.known_records = None, None, -SURE_FOR, ()
         try:
             told = self.redcap.project(stop, token)
         except RedcapError as error:

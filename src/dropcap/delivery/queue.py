@@ -506,18 +506,25 @@ class OutcomeHandler:
         log.debug("retrying", **about(job), reason=again.reason, message=again.message, in_seconds=0.0, attempt=job.attempts)
 
     def _wait_for_record(self, job: Job, waiting: WaitForRecord) -> None:
-        if waited_long_enough(job.lookups, time.time() - job.claimed_at):
+        reason, remedy = Reason.NO_RECORD, "create the record in REDCap; dropcap looks again by itself"
+        if waiting.doubted:
+            reason = Reason.SERVER_ERROR
+            remedy = "see in REDCap whether the token's user sees the project's records (a data access group hides the others')"
+        if waited_long_enough(job.lookups, time.time() - job.claimed_at, waiting.seconds):
+            if waiting.doubted:
+                self.hold(job, Held(reason, f"{waiting.message}, time and again", f"{remedy}; then `dropcap retry`"))
+                return
             message = f"{waiting.message}, and has had none for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
             self._queues.of(job.folder).filer.put(Completion(job, Refused(Reason.NO_RECORD, message, remedy)))
             return
         lookups = job.lookups + 1
         wait = record_wait(lookups)
-        remedy = "create the record in REDCap; dropcap looks again by itself"
-        why = {"reason": Reason.NO_RECORD, "message": waiting.message, "remedy": remedy}
+        why = {"reason": reason, "message": waiting.message, "remedy": remedy}
         columns = why | {"due": time.time() + wait, "lookups": lookups, "created": None}
-        self._change(job, job.state, Reason.NO_RECORD, columns)
-        log.info("retrying", **about(job), reason=Reason.NO_RECORD, message=waiting.message, in_seconds=wait, attempt=lookups)
+        self._change(job, job.state, reason, columns)
+        tell = log.warning if waiting.doubted else log.info
+        tell("retrying", **about(job), reason=reason, message=waiting.message, in_seconds=wait, attempt=lookups)
 
     def wait_for_another(self, job: Job) -> None:
         """Another file to the same place is on its way: this one is looked at again a little later."""

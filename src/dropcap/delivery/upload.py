@@ -16,7 +16,7 @@ import structlog
 
 from dropcap.delivery.attribution import Attribution, may_be_of_size
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
+from dropcap.delivery.plan import OVERTAKEN, RECORD_WAIT_ENDS, Facts, Send, newly_listed
 from dropcap.delivery.project_client import EmptyFieldDetection, FieldContent, ProjectClient, RefusedExport
 from dropcap.delivery.queue import FolderQueue, Known
 from dropcap.delivery.workers import Hosts, NotEntered, Progress, Slot, WatchedFile
@@ -120,7 +120,7 @@ class Attempt:
             outcome = replace(outcome, ctime_ns=self._ctime_ns, instance=instance)
         waits = self.settings.missing_record is MissingRecord.WAIT
         if isinstance(outcome, Refused) and outcome.reason == Reason.NO_RECORD and waits:
-            return WaitForRecord(outcome.message)
+            return WaitForRecord(outcome.message, RECORD_WAIT_ENDS)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
         # An instance that an earlier attempt chose may have been sent to: it stays this file's.

@@ -12,7 +12,7 @@ import structlog
 
 from dropcap.delivery.attribution import Attribution, outcome_for
 from dropcap.delivery.lookup import hopeless
-from dropcap.delivery.plan import Create
+from dropcap.delivery.plan import RECORD_WAIT_ENDS, Create
 from dropcap.delivery.project_client import EmptyFieldDetection, ProjectClient
 from dropcap.delivery.queue import MAY_HAVE_CHANGED, ODD, OVERDUE, Candidate, OutcomeHandler, Queues
 from dropcap.delivery.upload import NOT_OURS, Attempt, Batch, Sending, Shared
@@ -251,7 +251,8 @@ class Work:
         unknown = job.state is State.UNKNOWN
         if job.created == step.record:
             # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
-            return WaitForRecord(f"REDCap says it has created record `{shown(step.record)}`, but does not show it to dropcap")
+            message = f"REDCap says it has created record `{shown(step.record)}`, but does not show it to dropcap"
+            return WaitForRecord(message, RECORD_WAIT_ENDS)
         with slot.in_file():
             ours = self._queues.of(job.folder).site.confirm()
         if not ours:

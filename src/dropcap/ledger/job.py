@@ -393,9 +393,14 @@ class LookAgain:
 
 @dataclass(frozen=True, slots=True)
 class WaitForRecord:
-    """REDCap has no such record yet; looked up again on the schedule of `missing_record: wait`."""
+    """REDCap shows no such record; looked up again on the schedule of `missing_record: wait`, for so many `seconds` in all.
+
+    `doubted`: REDCap shows none of the records that it is known to have either, by which no file fails.
+    """
 
     message: str
+    seconds: float
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -398,6 +398,19 @@ class DeliveryQuery(Rows):
         """Jobs that were taken over in `sending`, and whose places are due to be looked at once more."""
         return [job for (job,) in self._rows("select job from late_send where due <= ? order by due limit ?", now, limit)]
 
+    def stored_lately(self, project: str, most: int) -> list[str]:
+        """Records of a project to which files went last, the newest first."""
+        sql = (
+            "select record from job where project = ? and record <> '' and state in ('stored', 'done')"
+            " and id > (select max(id) from job) - 10000 order by id desc"
+        )
+        found: dict[str, None] = {}
+        for (record,) in self._rows(sql, project):
+            found[record] = None
+            if len(found) == most:
+                break
+        return list(found)
+
     def stored_there(self, job: Job) -> Job | None:
         """The newest job that was stored at the place of a job."""
         stored = "attempts > 0 and record <> '' and state in ('stored', 'done') order by id desc limit 1"
