@@ -43,6 +43,10 @@ COMMANDS = {
     "check": Listed(
         "Check configuration, folders, servers, tokens and rules.", "sudo -u dropcap dropcap check --folder consents"
     ),
+    "trial": Listed(
+        "Try on one record what dropcap relies on, and take it back.",
+        "dropcap trial --url https://redcap.example.org/api/ --token-file test.token --record 1 --report trial.json",
+    ),
     "explain": Listed(
         "Tell which rule a name matches and where the file would go.",
         "dropcap explain 101_V1_consent.pdf --folder consents",

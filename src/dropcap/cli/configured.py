@@ -286,7 +286,7 @@ def project_clients(config: Config) -> Iterator[dict[str, ProjectClient]]:
     with contextlib.ExitStack() as stack:
         if not os.path.isdir(config.state_dir):
             config = replace(config, state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropcap-"))))
-        window = stack.enter_context(_window(config))
+        window = stack.enter_context(windows(config))
         found = {project.name: client_for(config, project, window) for project in config.projects.values()}
         for client in found.values():
             stack.callback(client.redcap.close)
@@ -294,7 +294,7 @@ def project_clients(config: Config) -> Iterator[dict[str, ProjectClient]]:
 
 
 @contextlib.contextmanager
-def _window(config: Config) -> Iterator[MakeWindow]:
+def windows(config: Config) -> Iterator[MakeWindow]:
     """The request limit that the hosts of a shared ledger have together. Where nobody can count there (the database does not
     answer, or dropcap never ran), that of this host: a check of the rest goes on."""
     if not isinstance(config.ledger, PostgresLedger) or not has_psycopg():

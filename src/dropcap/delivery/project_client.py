@@ -394,11 +394,11 @@ def window_of(config: Config, project: Project) -> RequestWindow:
 MakeWindow: TypeAlias = Callable[[Config, Project], Allowance]
 
 
-def redcap_for(config: Config, project: Project, window: MakeWindow = window_of) -> Redcap:
-    """REDCap's API for a project, with the limits that the configuration sets."""
+def redcap_for(config: Config, project: Project, window: MakeWindow = window_of, kind: type[Redcap] = Redcap) -> Redcap:
+    """REDCap's API for a project, with the limits that the configuration sets. `kind`: for an observer of what is answered."""
     with contextlib.suppress(SecretError):  # told with the first request
         project.token_source.read()  # from now on the gate knows it, whichever server says it
-    return Redcap(
+    return kind(
         project.url,
         token_of(project),
         window(config, project),

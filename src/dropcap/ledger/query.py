@@ -367,6 +367,11 @@ class DeliveryQuery(Rows):
         sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
         return {folder for (folder,) in self._rows(sql, *keys)}
 
+    def waits_for(self, projects: Collection[str], record: str, field: str) -> bool:
+        """Whether a job of one of these entries that is not over goes to this field of the record, or of one not known yet."""
+        sql = f"select 1 from job where state in {OPEN_STATES} and field = ? and record in ('', ?) and project in "
+        return next(self._rows(sql + f"({','.join('?' * len(projects))}) limit 1", field, record, *projects), None) is not None
+
     def changes(self) -> int:
         """Another number than before if anything was written meanwhile. By one thread alone."""
         return self._reader.changes()

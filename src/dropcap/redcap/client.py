@@ -77,7 +77,7 @@ class ProjectInfo:
     title: str
     longitudinal: bool = False
     repeating: bool = False
-    in_production: bool = False
+    in_production: bool = False  # also where REDCap does not tell
     missing_codes: frozenset[str] = frozenset()  # what stands in any field whose value is marked as missing
 
 
@@ -171,7 +171,7 @@ def project(row: Row) -> ProjectInfo | None:
         title=without_tokens(_text(row, "project_title")),
         longitudinal=_flag(row, "is_longitudinal"),
         repeating=_flag(row, "has_repeating_instruments_or_events"),
-        in_production=_flag(row, "in_production"),
+        in_production=_text(row, "in_production").lower() not in ("0", "false", "no"),
         missing_codes=frozenset(
             code for one in _text(row, "missing_data_codes").split("|") if (code := one.partition(",")[0].strip())
         ),
