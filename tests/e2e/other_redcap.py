@@ -176,6 +176,9 @@ class Other:
             return self.after(asked) or (200, "text/html; charset=UTF-8", b"")
         if place not in self.files:
             return self.no_file(asked)
+        if asked["action"] == "delete":
+            del self.files[place]
+            return 200, "text/html; charset=UTF-8", b""
         name, content = self.files[place]
         return 200, f'application/octet-stream; name="{name}"', content
 

@@ -25,7 +25,7 @@ from dropcap.display import shown, size
 from dropcap.preflight.project import LATER, Answer, ask
 from dropcap.preflight.vocabulary import known_headers, shape_of
 from dropcap.reasons import Reason
-from dropcap.redcap.client import Exported, FileTarget, NoFile, ProjectStructure, Redcap, RedcapError
+from dropcap.redcap.client import Exported, FileTarget, ProjectStructure, Redcap, RedcapError
 from dropcap.redcap.parsing import file_name
 from dropcap.redcap.reply import Asked, Meaning, Verdict
 from dropcap.redcap.request import MAX_WORDS, Body, form, safe_name
@@ -38,6 +38,7 @@ _FOR_TAKING_BACK = 20
 #: What no project has.
 _NO_EVENT, _NO_RECORD = "dropcap_trial_arm_1", "dropcap-trial-"
 _ODD_NAME = 'dropcap trial "Ü" 1\'2.pdf'
+_NOTHING = hashlib.sha256().hexdigest()
 Row = Mapping[str, str]
 
 
@@ -239,7 +240,7 @@ def place_for(
     if event is not None and event not in structure.events:
         raise TrialError(f"--event: the project has no such event; there are: {', '.join(structure.events) or 'none'}")
     plain, repeating = [], []
-    for one in [name] if name else structure.file_fields():
+    for one in [name] if name else sorted(structure.file_fields(), key=lambda name: structure.fields[name].identifier):
         its = structure.fields[one].form
         for at in [event] if event else structure.events or (None,):
             if at is not None and structure.told_designated and not structure.is_designated(at, its):
@@ -287,12 +288,13 @@ class Trial:
     answer: Answer = field(init=False)
     place: Place = field(init=False)
     left: list[str] = field(default_factory=list)
+    _no_file: str = ""  # what REDCap said of the empty field, if its words are not known
+    _first: int = 0  # of the exchanges that no row has yet
 
     def look(self, name: str | None, event: str | None) -> None:
         """Ask for the project and the record, and choose a place; nothing is sent yet. Raises TrialError, RedcapError."""
         self.answer = ask(self.redcap)
         self.place = place_for(self.answer.structure, self._rows(), self.record, name, event, self.jobs)
-        self._first = len(self.redcap.seen)
 
     @property
     def _production(self) -> bool:
@@ -311,11 +313,13 @@ class Trial:
         yield sent
         if sent.verdict is not Verdicts.UNUSABLE:
             yield from self._read(target, first, "dropcap-trial.pdf", "it comes back, byte for byte", "its name comes back")
+            yield from self._refusals(target)
             yield self._import("another takes its place", target, second, _ODD_NAME)
             yield from self._read(target, second, safe_name(_ODD_NAME), "the new one comes back", "so does a name like Ü ' a")
             yield self._shown(target)
             yield from self._of_other_tokens(target)
-            yield from self._refusals(target)
+            if self.large:
+                yield self._of_size(target)
             yield self._removed(target)
         yield from self._of_instances()
         yield self._dialect()
@@ -334,25 +338,37 @@ class Trial:
                 f", {name} {value}" for name, value in (("event", target.event), ("instance", target.instance)) if value
             )
             try:
-                if self.redcap.export_file(target, stop=self.stop).sha256 not in sums:
-                    self.left.append(f"{where}: another file, which is not the trial's, and was not touched")
-                else:
-                    self.redcap.delete_file(target, self.stop)
-            except NoFile:
-                pass
-            except RedcapError as error:
-                if error.meaning.verdict not in (Verdict.UNCLEAR, Verdict.REFUSED) or target == self.place.target:
-                    self.left.append(f"{where}: perhaps a file of the trial's; remove it in REDCap ({error.meaning.message})")
-                    if error.meaning.reason in LATER:
-                        continue  # the next trial finds it in the journal
+                left = self._removed_from(target, sums)
             except TrialError as error:
-                self.left.append(f"{where}: perhaps a file of the trial's ({error})")
-                continue
+                left = f"perhaps a file of the trial's ({error})"
+            except RedcapError as error:
+                if error.meaning.reason in LATER:
+                    self.left.append(f"{where}: perhaps a file of the trial's; the next trial looks ({error.meaning.message})")
+                    continue
+                left = f"perhaps a file of the trial's; remove it in REDCap ({error.meaning.message})"
+            if left:
+                self.left.append(f"{where}: {left}")
             if target.record.startswith(_NO_RECORD) and self.redcap.records(records=[target.record], stop=self.stop):
                 self.left.append(f"record {target.record}, which REDCap made unasked: delete it there")
             self.journal.settle([one for one in ours if one.target == target])
         if not self._production and any(one.instance for one in ours):
             self.left.append("a repeat instance without a file: delete it in REDCap if it disturbs")
+
+    def _removed_from(self, target: FileTarget, sums: set[str]) -> str:
+        """Remove a file with one of these checksums; what is left there. Raises RedcapError, TrialError."""
+        for tried in (False, True):
+            found = self._export(target)
+            if isinstance(found, Meaning):
+                none = found.reason == Reason.NO_FILE or found.verdict is Verdict.REFUSED or found.said == self._no_file != ""
+                if none or (found.verdict is Verdict.UNCLEAR and target != self.place.target and found.said):
+                    return ""
+                if found.reason != Reason.NOT_CONFIRMED or _NOTHING not in sums:  # an empty file is given out as nothing
+                    raise RedcapError(found)
+            elif found.sha256 not in sums:
+                return "another file, which is not the trial's, and was not touched"
+            if not tried:
+                self.redcap.delete_file(target, self.stop)
+        return "a file of the trial's, which REDCap did not remove as asked"
 
     def pending(self) -> list[Upload]:
         """What trials of this project have sent and nobody has looked for since."""
@@ -386,7 +402,6 @@ class Trial:
         return self._tried(relies, meaning.message, Verdicts.UNUSABLE, meaning.remedy)
 
     def _of_the_project(self) -> Iterator[Tried]:
-        self._first = 0
         structure, rights = self.answer.structure, self.answer.rights
         did = f"REDCap {self.answer.version}, {len(structure.file_fields())} file fields, {len(structure.events)} events"
         copes = "" if structure.told_repeating else "what repeats is not told: give the token Project Design, or trust your rules"
@@ -425,6 +440,7 @@ class Trial:
         if found.reason == Reason.NO_FILE:
             return self._tried(relies, "refused in known words")
         if found.verdict is Verdict.UNCLEAR:
+            self._no_file = found.said
             advice = "dropcap believes a record's export that shows no file"
             return self._tried(relies, f"refused: {found.said or found.message}", Verdicts.COPES, advice)
         return self._failed(relies, found)
@@ -510,8 +526,6 @@ class Trial:
             "a blocked ending is refused", target, Reason.BLOCKED_EXTENSION, "dropcap's `content` refuses them", "trial.exe"
         )
         yield self._refused("an empty file is refused", target, Reason.REFUSED, "dropcap sends none", content=b"")
-        if self.large:
-            yield self._of_size(target)
 
     def _refused(
         self, relies: str, target: FileTarget, reason: Reason, copes: str, name: str = "trial.pdf", content: bytes = b"%PDF\n"
@@ -559,7 +573,9 @@ class Trial:
         try:
             self.redcap.delete_file(target, self.stop)
         except RedcapError as error:
-            return self._tried(relies, "not tried: it may not be removed", advice=error.meaning.remedy)
+            if error.meaning.verdict not in (Verdict.REFUSED, Verdict.PROJECT):
+                return self._failed(relies, error.meaning)
+            return self._tried(relies, "not tried: the token may not remove it")
         found = self._export(target)
         if isinstance(found, Meaning) and found.verdict in (Verdict.REFUSED, Verdict.UNCLEAR):
             value = shows(self._rows(), self.answer.structure, target)
@@ -634,7 +650,11 @@ class Trial:
     def _times(self) -> Tried:
         kinds = ("project", "record", "export", "import")
         middle = {kind: statistics.median(one.seconds for one in self.redcap.seen if one.kind == kind) for kind in kinds}
-        return Tried("time of each kind of request", ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in middle.items()), Verdicts.EXPECTED)
+        return Tried(
+            "time of each kind of request",
+            ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in middle.items()),
+            Verdicts.EXPECTED,
+        )
 
 
 def report(tried: Sequence[Tried], version: str, dropcap: str, hidden: Sequence[str]) -> dict[str, Any]:
