@@ -12,12 +12,29 @@ import click
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
 
-from dropcap.cli import COMMANDS, commands
+from dropcap.cli import COMMANDS, GROUPS, commands
 from tests import needs
 from tests.cli.command import dropcap
 from tests.site import Site
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_every_command_stands_in_one_group_of_the_help(place: Site) -> None:
+    assert sorted(name for names in GROUPS.values() for name in names.split()) == sorted(COMMANDS)
+    said = dropcap(place, "--help").output
+    assert [line for line in said.splitlines() if line.rstrip(":") in GROUPS] == [f"{group}:" for group in GROUPS]
+
+
+def test_the_configuration_is_named_before_or_after_the_command(place: Site) -> None:
+    elsewhere = place.root / "elsewhere.yaml"
+    place.config_file.rename(elsewhere)
+    for words in (("-c", str(elsewhere), "explain"), ("explain", "-c", str(elsewhere))):
+        assert dropcap(place, *words, "101_V1_consent.pdf").exit_code == 0
+    for command in ("status", "check", "run", "history", "verify"):
+        result = dropcap(place, command)
+        assert result.exit_code == 2 or command == "check"
+        assert "run `dropcap init`" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "sandbox"])

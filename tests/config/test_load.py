@@ -483,7 +483,7 @@ def test_included_files_with_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
-        (None, 0, "cannot be read: No such file"),
+        (None, 0, "there is no such file"),
         (b"", 0, "empty"),
         (b"# nothing\n", 0, "empty"),
         (b"a: b\nc: [\n", 3, "not YAML"),

@@ -82,6 +82,14 @@ COMMANDS = {
     "sandbox": Listed("Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance", "demo"),
 }
 
+#: How `--help` groups them.
+GROUPS = {
+    "Daily": "status history explain retry pause resume",
+    "Set-up": "init trial check dry-run run reload notify dashboard",
+    "Audit and upkeep": "verify report preserved prune ledger",
+    "Development": "demo sandbox",
+}
+
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -113,13 +121,15 @@ class _Commands(click.Group):
         return [CompletionItem(name, help=entry.help) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+        for group, names in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name, COMMANDS[name].help) for name in names.split()])
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="dropcap")
-def commands() -> None:
+@click.option("-c", "--config", "config_path", metavar="FILE", help="The configuration, as after the command.")
+def commands(config_path: str | None) -> None:
     """Drop a file, it lands in the right REDCap field.
 
     Exit codes: 0 all well; 1 something is not as it should be; 2 usage or configuration; 3 REDCap cannot be reached or
@@ -130,6 +140,8 @@ def commands() -> None:
     Example:
       dropcap status
     """
+    if config_path is not None:
+        os.environ["DROPCAP_CONFIG"] = config_path  # the default of every command's own -c
 
 
 def _redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -283,7 +283,9 @@ def read_document(
             content = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such path is possible"
-        if named is None:
+        if named is None and isinstance(error, FileNotFoundError):
+            bad("there is no such file", "run `dropcap init` to make one, or name another with -c")
+        elif named is None:
             bad(f"the file cannot be read: {reason}", "name the file with -c, and let dropcap read it")
         else:
             named.problem(f"{path} cannot be read: {reason}", "correct the path, and let dropcap read it")
