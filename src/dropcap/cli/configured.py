@@ -175,8 +175,8 @@ def query(config: Config) -> Query:
         stop(str(error), error.code)
 
 
-def readable(config: Config) -> Query:
-    """The ledger to read, or the end. Raises NoLedger where a database keeps it."""
+def readable(config: Config, *, older: bool = False) -> Query:
+    """The ledger to read, or the end. Raises NoLedger where a database keeps it. `older`: an earlier dropcap's will do."""
     if isinstance(config.ledger, PostgresLedger):
         return _in_database(config, config.ledger)
     path = config.state_dir / LEDGER
@@ -188,6 +188,8 @@ def readable(config: Config) -> Query:
         not_ours(path, error.strerror or str(error))
     found = Query(path)
     try:
+        if older and 0 < found.version() < VERSION:
+            return found
         found.pauses()
     except Damaged as error:
         stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)

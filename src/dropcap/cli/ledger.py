@@ -12,7 +12,7 @@ from typing import IO
 import click
 
 from dropcap.cli import screen
-from dropcap.cli.configured import config_option, not_ours, outside_of_all_folders, prepared, query, stop, usable
+from dropcap.cli.configured import config_option, not_ours, outside_of_all_folders, prepared, query, readable, stop, usable
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.log import keep, known
 from dropcap.daemon.opening import need_psycopg
@@ -263,7 +263,7 @@ def backup_command(config_path: Path, file: Path) -> None:
     config = usable(config_path.absolute(), tell=False)
     _of_sqlite_alone(config)
     target = outside_of_all_folders(config, file)
-    query(config).close()
+    readable(config, older=True).close()
     try:
         backup(config.state_dir / LEDGER, target)
     except FileExistsError:

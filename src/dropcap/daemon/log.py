@@ -256,6 +256,7 @@ _QUOTE_NOBODY = frozenset(
         *("check_problem", "folder_watched", "folder_away", "folder_back", "folder_full", "resumed", "chain_heads"),
         *(
             "ledger_damaged",
+            "ledger_kept",
             "ledger_unwritable",
             "ledger_writable",
             "ledger_restored",

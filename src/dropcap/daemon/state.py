@@ -15,9 +15,11 @@ from pathlib import Path
 
 import structlog
 
+from dropcap import __version__
 from dropcap.display import shown
 from dropcap.intake import owner
-from dropcap.ledger.database import Damaged, DatabaseError, LedgerError
+from dropcap.ledger.backup import backup, version_of
+from dropcap.ledger.database import VERSION, Damaged, DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
 
 
@@ -162,6 +164,7 @@ def open_ledger(state_dir: Path) -> Ledger:
         StateError: the state directory cannot be written.
     """
     path = state_dir / LEDGER
+    _keep_old(state_dir, path)
     try:
         ledger = Ledger(path, patience=0.0)
         try:
@@ -203,6 +206,26 @@ def open_ledger(state_dir: Path) -> Ledger:
         finally:
             os.close(fd)
     return ledger
+
+
+def _keep_old(state_dir: Path, path: Path) -> None:
+    """Copy a ledger that is about to be brought to this version. Raises LedgerError: there is no room for the copy."""
+    before = version_of(path)
+    if not 0 < before < VERSION:
+        return
+    copy = state_dir / f"ledger.before-{__version__}.db"
+    if before <= version_of(copy) < VERSION:
+        return  # of a start that was cut off
+    try:
+        copy.unlink(missing_ok=True)
+        backup(path, copy)
+    except Damaged:
+        return  # it is set aside
+    except (OSError, DatabaseError) as error:
+        message = f"the ledger is to be brought to this version, and no copy of the old one can be made ({error})"
+        raise LedgerError(f"{message}: make room on the disk of {state_dir}") from None
+    give_to_owner(state_dir, copy)
+    log.info("ledger_kept", message=f"the ledger is brought to this version; the old one is kept as {copy.name}", file=copy.name)
 
 
 def unusable(path: Path, error: DatabaseError) -> LedgerError:

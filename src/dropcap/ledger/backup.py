@@ -61,6 +61,15 @@ def backup(ledger: Path, target: Path) -> None:
     _flush(target.parent)
 
 
+def version_of(ledger: Path) -> int:
+    """The version of a ledger of SQLite's; 0 if there is none, or it cannot be read."""
+    try:
+        with _opened(f"{ledger.absolute().as_uri()}?mode=ro") as connection:
+            return int(connection.execute("pragma user_version").fetchone()[0])
+    except DatabaseError:
+        return 0
+
+
 def heads_of(ledger: Path) -> list[Head]:
     """The heads of a ledger's chains; none if it has none, is not there or cannot be read."""
     try:
