@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from dataclasses import replace
@@ -269,7 +270,8 @@ def test_the_report_tells_no_names(place: Site, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_tried_is_told_with_its_code(place: Site, tmp_path: Path) -> None:
-    trial(place, record="999", code=2)
+    for record in ("999", "", "a\nb", os.fsdecode(b"caf\xe9")):
+        trial(place, record=record, code=2)
     trial(place, "--field", "initials", code=2)
     trial(place, "--event", "nowhere", code=2)
     trial(place, "--url", "https://redcap.example.org/api/", code=2)

@@ -192,6 +192,8 @@ def trial_command(**given: Any) -> None:
     """
     if (given["url"] is None) != (given["token_file"] is None) or (given["url"] and given["project_name"]):
         raise click.UsageError("give --url and --token-file, or a project of the configuration")
+    if not given["record"].isprintable() or not given["record"].strip():
+        raise click.UsageError("--record: that is no record's name")
     path = given["report_path"]
     if path is not None and (os.path.lexists(path) or not path.absolute().parent.is_dir()):
         raise click.UsageError(f"--report: {shown(str(path))} exists already, or its directory does not")
