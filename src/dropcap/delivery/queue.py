@@ -41,10 +41,12 @@ from dropcap.ledger.query import NOBODY, Absent, Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.rule import NEXT
+from dropcap.routing.rule import NEXT, Confirm
 
 #: Seconds that a batch is meant to last, and those after which it gives back what it has not begun.
 LASTS, OVERDUE = 0.1, 0.3
+#: The same where REDCap is asked once for all of a batch whether it lists them.
+LISTED_LASTS, LISTED_OVERDUE = 1.0, 1.5
 #: Files in a batch at most: so many have an unknown outcome after a crash, for each thread, and are read back.
 MOST = 32
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
@@ -130,7 +132,15 @@ class FolderQueue:
 
     def batch_length(self) -> int:
         """How many of its small files are worth a batch: one, unless they take some milliseconds each."""
-        return max(1, min(MOST, int(LASTS / max(self._seconds, 1e-4))))
+        lasts = LISTED_LASTS if self._lists() else LASTS
+        return max(1, min(MOST, int(lasts / max(self._seconds, 1e-4))))
+
+    def overdue(self) -> float:
+        """Seconds after which a batch gives back what it has not begun."""
+        return LISTED_OVERDUE if self._lists() else OVERDUE
+
+    def _lists(self) -> bool:
+        return any(rule.settings.confirm is Confirm.LISTED for rule in self.folder.rules)
 
     def refill(self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Absent = NOBODY) -> Unfit:
         """Take in what look-ups have told, and more due jobs from the ledger; those are returned that cannot be taken as they are

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from io import FileIO
+from typing import Self
 
 import structlog
 
 from dropcap.delivery.attribution import Attribution, may_be_of_size
-from dropcap.delivery.lookup import shown_in_field
+from dropcap.delivery.lookup import Row, shown_in_field
 from dropcap.delivery.plan import OVERTAKEN, RECORD_WAIT_ENDS, Facts, Send, newly_listed
 from dropcap.delivery.project_client import EmptyFieldDetection, FieldContent, ProjectClient, RefusedExport
 from dropcap.delivery.queue import FolderQueue, Known
@@ -42,7 +43,7 @@ from dropcap.ledger.job import (
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.redcap.client import Exported, FileTarget, NoFile, RedcapError, Sent
+from dropcap.redcap.client import Exported, FileTarget, NoFile, ProjectStructure, RedcapError, Sent
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.request import SourceChanged, SourceUnreadable, safe_name
 from dropcap.redcap.window import Stopped
@@ -94,6 +95,41 @@ class Shared:
     progress: Progress = field(default_factory=Progress)
 
 
+@dataclass(frozen=True, slots=True)
+class ToBeListed:
+    """REDCap has accepted the file; whether it lists it is asked for several files at once, by `Listing.of`."""
+
+    place: FileTarget
+    sent: Sent
+    result: Result
+    status: os.stat_result
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a record's export shows after imports, or why it could not be had."""
+
+    structure: ProjectStructure | None = None
+    rows: Sequence[Row] = ()
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, places: Sequence[FileTarget], client: ProjectClient, stop: threading.Event) -> Self:
+        """One question about the records of all these places."""
+        try:
+            structure = client.structure(stop=stop)
+            fields = sorted({structure.record_id_field, *(place.field for place in places)})
+            names = list(dict.fromkeys(place.record for place in places))
+            return cls(structure, client.redcap.records(records=names, fields=fields, stop=stop))
+        except Exception as error:  # it is that of each of them
+            return cls(error=error)
+
+    def tells(self, place: FileTarget) -> bool:
+        """Whether some row is of the record, as it is spelled."""
+        return self.structure is not None and any(row.get(self.structure.record_id_field) == place.record for row in self.rows)
+
+
 class Attempt:
     """One try to bring a file into its field. `stop` ends a request under way."""
 
@@ -112,9 +148,20 @@ class Attempt:
         self._ctime_ns: int | None = None  # of the file before its bytes were read for the first time
         self._sink: PreserveSink | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> Outcome | ToBeListed:
         """Never raises for anything that a file, a folder or a server can do."""
-        outcome = self._run()
+        outcome = self._guarded(None)
+        return outcome if isinstance(outcome, ToBeListed) else self._ended(outcome)
+
+    def listed(self, sent: ToBeListed, listing: Listing) -> Outcome:
+        """What came of it after all."""
+        if listing.structure is not None and not listing.tells(sent.place):  # perhaps spelled otherwise: alone, it is its row
+            listing = Listing.of([sent.place], self.client, self.stop)
+        outcome = self._guarded((sent, listing))
+        assert not isinstance(outcome, ToBeListed)
+        return self._ended(outcome)
+
+    def _ended(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Stored):
             instance = self.step.instance if outcome.instance is None else outcome.instance
             outcome = replace(outcome, ctime_ns=self._ctime_ns, instance=instance)
@@ -129,7 +176,8 @@ class Attempt:
             return replace(outcome, release_instance=True)
         return outcome
 
-    def _run(self) -> Outcome:
+    def _guarded(self, told: tuple[ToBeListed, Listing] | None) -> Outcome | ToBeListed:
+        """The file sent, or what is told of it after that."""
         started = time.monotonic()
         name = f"{IN_PROGRESS}/{self.job.name}"
         try:
@@ -144,6 +192,8 @@ class Attempt:
         try:
             with WatchedFile(fd, "rb") as source:
                 source.slot = self.slot
+                if told is not None:
+                    return self._listed(source.fileno(), *told)
                 return self._claimed(source, status, started)
         except RedcapError as error:
             self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
@@ -163,7 +213,7 @@ class Attempt:
         except OSError as error:
             return self._folder_trouble(error)
 
-    def _claimed(self, source: FileIO, status: os.stat_result, started: float) -> Outcome:
+    def _claimed(self, source: FileIO, status: os.stat_result, started: float) -> Outcome | ToBeListed:
         fd = source.fileno()
         self._ctime_ns = status.st_ctime_ns
         job = self.job
@@ -203,6 +253,8 @@ class Attempt:
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
         reached = self.settings.confirm
+        if after is None and reached is Confirm.LISTED:
+            return ToBeListed(place, sent, result, status, time.monotonic() - started)
         if after is None:
             confirmed = self._confirm(place, sent)
             if not isinstance(confirmed, Confirm):
@@ -382,14 +434,6 @@ class Attempt:
         confirm = self.settings.confirm
         if confirm is Confirm.NONE and sent.proven:
             return confirm
-        if confirm is Confirm.LISTED:
-            structure = self.client.structure(stop=self.stop)
-            fields = sorted({structure.record_id_field, place.field})
-            rows = self.client.redcap.records(records=[place.record], fields=fields, stop=self.stop)
-            after = shown_in_field(rows, structure, self.target, place.instance)
-            if not newly_listed(self.step.shows, after, safe_name(self.target.upload_as)):
-                return _not_confirmed("REDCap accepted the file, but lists none in that field")
-            return confirm
         try:
             there = self.client.redcap.export_file(place, None, self.stop)
         except NoFile:
@@ -402,6 +446,19 @@ class Attempt:
         if there.sha256 != sent.sha256:
             return _not_confirmed("REDCap exports other bytes than were sent")
         return Confirm.READBACK
+
+    def _listed(self, fd: int, one: ToBeListed, listing: Listing) -> Outcome:
+        if listing.error is not None:
+            raise listing.error
+        structure = listing.structure
+        assert structure is not None
+        rows = [row for row in listing.rows if row.get(structure.record_id_field) == one.place.record] or listing.rows
+        after = shown_in_field(rows, structure, self.target, one.place.instance)
+        if not newly_listed(self.step.shows, after, safe_name(self.target.upload_as)):
+            return _not_confirmed("REDCap accepted the file, but lists none in that field")
+        if (changed := self._changed(fd, one.status, one.sent.sha256)) is not None:
+            return Rewritten(changed.st_size, changed.st_mtime_ns, True, one.sent.sha256)
+        return Stored(one.result, Confirm.LISTED.value, one.sent.sha256, one.sent.size, one.seconds)
 
     def _changed(self, fd: int, before: os.stat_result, sent: str) -> os.stat_result | None:
         """What the file is now, if it was written to or another was put under its name; None if it is what was sent.

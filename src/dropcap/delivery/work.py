@@ -14,8 +14,8 @@ from dropcap.delivery.attribution import Attribution, outcome_for
 from dropcap.delivery.lookup import hopeless
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, Create
 from dropcap.delivery.project_client import EmptyFieldDetection, ProjectClient
-from dropcap.delivery.queue import MAY_HAVE_CHANGED, ODD, OVERDUE, Candidate, OutcomeHandler, Queues
-from dropcap.delivery.upload import NOT_OURS, Attempt, Batch, Sending, Shared
+from dropcap.delivery.queue import MAY_HAVE_CHANGED, ODD, Candidate, OutcomeHandler, Queues
+from dropcap.delivery.upload import NOT_OURS, Attempt, Batch, Listing, Sending, Shared, ToBeListed
 from dropcap.delivery.workers import CancelToken, Hosts, Slot
 from dropcap.display import shown
 from dropcap.ledger.database import TOLD, LeaseLost
@@ -37,7 +37,7 @@ from dropcap.ledger.job import (
 )
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.redcap.client import RedcapError
+from dropcap.redcap.client import RedcapError, TooMuch
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
 
@@ -156,38 +156,72 @@ class Work:
         """Send the files of a batch; `stored` gets the jobs of those that are."""
         began = started = time.monotonic()
         stop = CancelToken(self._queues.break_off, batch.folder.site)
-        outcome: Outcome | None
+        to_be_listed: list[tuple[Sending, Attempt, ToBeListed]] = []
+        outcome: Outcome | ToBeListed | None
         for number, one in enumerate(batch.sendings):
-            if number and (started - began > OVERDUE or not self._goes_on(batch, one.job)):
+            if number and (started - began > batch.folder.overdue() or not self._goes_on(batch, one.job)):
                 self._give_back(batch.sendings[number:])
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
+            attempt = Attempt(one, batch, slot, stop, self._shared)
             try:
                 with self.progress.of(one.job):
-                    outcome = self._attempted(Attempt(one, batch, slot, stop, self._shared), one, batch.client)
+                    outcome = self._attempted(attempt, one, batch.client)
             except Exception as error:
                 outcome = self._of_error(one.job, error, sent=True)
-            self._handle(one.job, outcome, batch.client)
-            if isinstance(outcome, Stored):
-                stored.add(one.job.id)
-                if outcome.result is not Result.ALREADY_THERE:
-                    self.attribution.stored(one.job, batch.client)
+            if isinstance(outcome, ToBeListed):
+                to_be_listed.append((one, attempt, outcome))
+            else:
+                self._end(one, outcome, batch.client, stored)
             ended = time.monotonic()
             if not slot.large:
                 batch.folder.took(ended - started)
             started = ended
+        if to_be_listed:
+            self._list(to_be_listed, batch.client, stop, stored)
+
+    def _end(self, one: Sending, outcome: Outcome | None, client: ProjectClient, stored: set[int]) -> None:
+        self._handle(one.job, outcome, client)
+        if isinstance(outcome, Stored):
+            stored.add(one.job.id)
+            if outcome.result is not Result.ALREADY_THERE:
+                self.attribution.stored(one.job, client)
+
+    def _list(
+        self,
+        sent: Sequence[tuple[Sending, Attempt, ToBeListed]],
+        client: ProjectClient,
+        stop: threading.Event,
+        stored: set[int],
+    ) -> None:
+        """Ask once whether REDCap lists what it has accepted before; in parts, where so many have too much to tell at once."""
+        listing = Listing.of([one.place for _, _, one in sent], client, stop)
+        if isinstance(listing.error, TooMuch) and len(sent) > 1:
+            half = len(sent) // 2
+            for part in (sent[:half], sent[half:]):
+                self._list(part, client, stop, stored)
+            return
+        for one, attempt, accepted in sent:
+            outcome: Outcome | None
+            try:
+                outcome = attempt.listed(accepted, listing)
+            except Exception as error:
+                outcome = self._of_error(one.job, error, sent=True)
+            self._end(one, outcome, client, stored)
 
     def _goes_on(self, batch: Batch, job: Job) -> bool:
         """Whether a batch still may go on with this file."""
         may = not self._queues.stopping and self._queues.open(batch.folder)
         return may and self._breakers.may_go(batch.client.project, job, time.monotonic())
 
-    def _attempted(self, attempt: Attempt, one: Sending, client: ProjectClient) -> Outcome:
+    def _attempted(self, attempt: Attempt, one: Sending, client: ProjectClient) -> Outcome | ToBeListed:
         """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has
         for that: the rule's other files need not follow this one to failed/.
         """
         began, known = time.monotonic(), client.known()
         outcome = attempt.run()
+        if isinstance(outcome, ToBeListed):
+            return outcome
         if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
             return self._one_of_many(one.job, client, outcome)
         try:
