@@ -73,12 +73,21 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
+class CalledAddress:
+    """A web address that is called every so many seconds while dropcap works."""
+
+    url: SecretPlace
+    every: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Notify:
     """Notifications. Troubles that end within `after` seconds are not told; files are gathered for `digest` seconds."""
 
     recipients: tuple[Recipient, ...]
     after: float = 120.0
     digest: float = 900.0
+    heartbeat: CalledAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

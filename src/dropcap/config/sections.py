@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dropcap.config.document import Node, Section, absolute
 from dropcap.config.model import (
+    CalledAddress,
     Dashboard,
     Expect,
     Folder,
@@ -63,15 +64,23 @@ _NOTIFY_VALUES = {"after": duration(0, DAY), "digest": duration(0.1, _WEEK)}
 
 def read_notify(main: Section, projects: Collection[str], folders: Collection[str]) -> Notify | None:
     """The section `notify`; None if there is none, or, reported, nobody to tell."""
-    section = main.inner("notify", ("to", *_NOTIFY_VALUES))
+    section = main.inner("notify", ("to", "heartbeat", *_NOTIFY_VALUES))
     if section is None:
         return None
-    to = section.get("to")
-    if to is None:
+    to, heartbeat = section.get("to"), _heartbeat(section)
+    if to is None and "heartbeat" not in section:
         section.node.problem("says nobody", "name somebody in `to`, such as desk: {url_file: /etc/dropcap/desk.url}")
         return None
-    read = [_recipient(name, entry, projects, folders) for name, entry in to.section()]
-    return Notify(tuple(one for one in read if one is not None), **section.take(_NOTIFY_VALUES))
+    read = [_recipient(name, entry, projects, folders) for name, entry in to.section()] if to is not None else []
+    return Notify(tuple(one for one in read if one is not None), **section.take(_NOTIFY_VALUES), heartbeat=heartbeat)
+
+
+def _heartbeat(notify: Section) -> CalledAddress | None:
+    section = notify.inner("heartbeat", ("url_file", "url_credential", "every"))
+    url = _secret(section, "url", "heartbeat address") if section is not None else None
+    return (
+        CalledAddress(url, section.read("every", duration(10, DAY), 300.0)) if section is not None and url is not None else None
+    )
 
 
 def _recipient(name: str, node: Node, projects: Collection[str], folders: Collection[str]) -> Recipient | None:

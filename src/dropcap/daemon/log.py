@@ -266,7 +266,15 @@ _QUOTE_NOBODY = frozenset(
             "project_changed",
         ),
         *("commits_lost", "failed_over"),
-        *("dashboard", "dashboard_refused", "metrics_unwritable", "notices_lost", "notices_unkept", "notify_failed"),
+        *(
+            "dashboard",
+            "dashboard_refused",
+            "metrics_unwritable",
+            "notices_lost",
+            "notices_unkept",
+            "notify_failed",
+            "heartbeat_failed",
+        ),
     }
 )
 _PLACES = ("in_progress", "failed", "done")

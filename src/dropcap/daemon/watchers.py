@@ -18,6 +18,7 @@ from dropcap.ledger.chain import AuditActor
 from dropcap.ledger.database import TOLD, DatabaseError
 from dropcap.ledger.reports import Figures
 from dropcap.metrics import Tally, Textfile
+from dropcap.notify.dead_mans_switch import DeadMansSwitch
 from dropcap.notify.notifier import Naming, Notifier
 from dropcap.snapshot import InLedger, Snapshot, read, taken
 from dropcap.threads import begin
@@ -65,6 +66,7 @@ class Watchers:
         self._snapshot: Snapshot | None = None
         self._tally: Tally | None = None
         self._notifier: Notifier | None = None
+        self._switch: DeadMansSwitch | None = None
         self._textfile: Textfile | None = None
         self._dashboard: _Page | None = None
         self._written = 0.0
@@ -75,13 +77,16 @@ class Watchers:
 
     def configure(self, config: Config) -> None:
         """Go by the configuration: begin, change or end what watches."""
-        if config.notify is None and self._notifier is not None:
+        notify = config.notify if config.notify is not None and config.notify.recipients else None
+        if notify is None and self._notifier is not None:
             self._notifier.stop()
             self._notifier = None
-        elif config.notify is not None and self._notifier is not None:
-            self._notifier.configure(config.notify)
-        elif config.notify is not None:
-            self._notifier = Notifier(config.state_dir, config.notify, self._naming)
+        elif notify is not None and self._notifier is not None:
+            self._notifier.configure(notify)
+        elif notify is not None:
+            self._notifier = Notifier(config.state_dir, notify, self._naming)
+        called = config.notify.heartbeat if config.notify is not None else None
+        self._switch = DeadMansSwitch(called) if called is not None else None
         self._textfile = self._new_textfile(config)
         self._configure_dashboard(config)
         if not config.watched:
@@ -145,6 +150,8 @@ class Watchers:
 
     def _run(self) -> None:
         while not self._stopped and self._engine.config.watched:
+            if (switch := self._switch) is not None:
+                switch.look(self._engine.alive())
             try:
                 self._look()
             except DatabaseError as error:  # the main thread deals with a damaged ledger

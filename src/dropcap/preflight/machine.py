@@ -390,13 +390,18 @@ def watcher_remarks(config: Config) -> Iterator[Remark]:
     """Whether notifications, metrics and the page can be had here. What is wrong with them stops no file."""
     for section, libraries in _LIBRARIES.items():
         missing = [name for name in libraries if importlib.util.find_spec(name) is None]
-        if getattr(config, section) is not None and missing:
+        needed = getattr(config, section) is not None and (
+            section != "notify" or config.notify is None or config.notify.recipients
+        )
+        if needed and missing:
             remedy = f"install it: pip install 'dropcap-redcap[{_EXTRAS[section]}]'"
             yield Remark(
                 "error", on_machine(section), f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed", remedy
             )
     for one in config.notify.recipients if config.notify is not None else ():
         yield from _secret(on_machine(f"notify.to.{one.name}"), one.url, "try it with: dropcap notify --test")
+    if config.notify is not None and config.notify.heartbeat is not None:
+        yield from _secret(on_machine("notify.heartbeat"), config.notify.heartbeat.url, "")
     if config.metrics is not None:
         directory = config.metrics.textfile.parent
         if not os.access(directory, os.W_OK | os.X_OK):
