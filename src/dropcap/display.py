@@ -94,3 +94,8 @@ def size(number: float) -> str:
         if number >= of:
             return f"{number / of:,.1f} {unit}" if number < 10 * of else f"{number / of:,.0f} {unit}"
     return f"{number:,.0f} bytes"
+
+
+def many(count: int, word: str) -> str:
+    """`1 file`, `12,345 files`, `2 directories`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word[:-1]}ies" if word.endswith("y") else f"{count:,} {word}s"

@@ -123,8 +123,8 @@ def test_files_in_the_url_are_relative_to_the_configuration(tmp_path: Path) -> N
         ("ledger: postgresql://u@h:x/d", "ledger", "is not a database's host", "write it as"),
         ("ledger: postgresql://u@h/d%00", "ledger", "the database in the URL has a control character", "take it out"),
         ("ledger: postgresql://u@h/d%ff", "ledger", "the database in the URL has a control character", "take it out"),
-        (f"ledger: {LOCAL}\nlease: 14s", "lease", "`14s` is out of range", "15 to 600 seconds"),
-        (f"ledger: {LOCAL}\nlease: 11m", "lease", "`11m` is out of range", "15 to 600 seconds"),
+        (f"ledger: {LOCAL}\nlease: 14s", "lease", "`14s` is out of range", "15s to 10m"),
+        (f"ledger: {LOCAL}\nlease: 11m", "lease", "`11m` is out of range", "15s to 10m"),
         (
             f"ledger: {LOCAL}\nledger_password_file: a\nledger_password_credential: b",
             "ledger_password_credential",

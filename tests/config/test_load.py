@@ -200,7 +200,7 @@ def test_table_words_keep_their_spelling(tmp_path: Path) -> None:
         ("contact: a\ncontact: b", 2, "contact", "twice (first in line 1)", "keep one"),
         ("notify: {}", 1, "notify", "says nobody", "name somebody in `to`"),
         ("database: x", 1, "database", "not in this version", "take it out"),
-        ("keep: {done: 1d}", 1, "keep.done", "out of range", "604800"),
+        ("keep: {done: 1d}", 1, "keep.done", "out of range", "7d"),
         ("keep: {failed: 30d}", 1, "keep.failed", "unknown key", "done"),
         ("keep: {history: soon}", 1, "keep.history", "`soon` is not a duration", "7d"),
         ("uploads_at_once: 0", 1, "uploads_at_once", "`0`", "1 to 64"),

@@ -60,7 +60,7 @@ def test_systemd_is_told_of_start_work_reload_and_end(place: Site, manager: Mana
     daemon = place.start(ready=False, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC=str(MICROSECONDS))
     ready = manager.next("READY")
     assert ready["READY"] == "1"
-    assert "1 folders" in ready["STATUS"]
+    assert "1 folder" in ready["STATUS"]
     daemon.wait_for("folder_watched")
     assert manager.next("WATCHDOG") == {"WATCHDOG": "1"}
 

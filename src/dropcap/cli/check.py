@@ -21,7 +21,7 @@ import click
 
 from dropcap.cli import configured, screen
 from dropcap.cli.configured import asked, chosen, config_option, prepared, project_clients, remembered, stop, unusable
-from dropcap.cli.screen import line, many
+from dropcap.cli.screen import line
 from dropcap.config.load import load, same_project
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.daemon.control import ASKED, retry
@@ -29,7 +29,7 @@ from dropcap.daemon.opening import close_for_people, open_for_people
 from dropcap.delivery.attribution import known_limits
 from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.project_client import ProjectClient
-from dropcap.display import shown
+from dropcap.display import many, shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.files.tree import Tree
 from dropcap.intake import owner

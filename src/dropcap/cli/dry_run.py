@@ -31,10 +31,9 @@ from dropcap.cli.configured import (
     usable,
 )
 from dropcap.cli.history import write
-from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.delivery.project_client import ProjectClient
-from dropcap.display import place, shown
+from dropcap.display import many, place, shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dropcap import __version__
 from dropcap.cli import screen
 from dropcap.cli.configured import cannot_read, stop, until_signal
-from dropcap.cli.screen import many, typed
+from dropcap.cli.screen import typed
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log
@@ -26,7 +26,7 @@ from dropcap.daemon.host_leases import SharedLeases
 from dropcap.daemon.log import mask_of
 from dropcap.daemon.opening import database_of, open_for_daemon, starting
 from dropcap.daemon.state import only_one, prepare
-from dropcap.display import shown
+from dropcap.display import many, shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.ledger.chain import AuditAction, AuditActor
 from dropcap.ledger.database import DatabaseError, LedgerError

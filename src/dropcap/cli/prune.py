@@ -16,7 +16,6 @@ import click
 
 from dropcap.cli import screen
 from dropcap.cli.configured import alone, asked, config_option, folder_option, known, project_clients, stop, usable
-from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.config.secrets import SecretError
 from dropcap.daemon import log
@@ -24,7 +23,7 @@ from dropcap.daemon.control import released_of
 from dropcap.daemon.engine import Keeping
 from dropcap.daemon.log import mask_of
 from dropcap.daemon.prune import Pruning, What, of_all, of_folder
-from dropcap.display import shown
+from dropcap.display import many, shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts, open_tree

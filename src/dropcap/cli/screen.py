@@ -176,11 +176,6 @@ def typed(name: str) -> str:
     return shlex.quote(shown(name))
 
 
-def many(count: int, word: str) -> str:
-    """`1 file`, `12,345 files`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word[:-1]}ies" if word.endswith("y") else f"{count:,} {word}s"
-
-
 #: What to do about a wrong word in the command of a unit.
 _UNIT = "correct ExecStart= in the unit (`systemctl edit dropcap`); `dropcap run --help` tells what there is"
 

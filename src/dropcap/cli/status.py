@@ -20,13 +20,12 @@ from dropcap import __version__, snapshot
 from dropcap.cli import screen
 from dropcap.cli.configured import NoLedger, asked, cannot_read, config_option, folder_option, known, readable, stop, usable
 from dropcap.cli.jobs import FOUND, as_json, stamp
-from dropcap.cli.screen import many
 from dropcap.cli.status_lines import FEW, MORE, Level, StatusLine, goes_on, host_lines, left_alone, needs_somebody, notes, verdict
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.control import released_of
 from dropcap.daemon.state import running
 from dropcap.delivery.workers import Uploading
-from dropcap.display import at_second, shown, span, when
+from dropcap.display import at_second, many, shown, span, when
 from dropcap.intake.strays import LeftFiles
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Job

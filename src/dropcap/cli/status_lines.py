@@ -10,8 +10,8 @@ from enum import IntEnum
 
 from dropcap import __version__
 from dropcap.cli.jobs import waits_until
-from dropcap.cli.screen import many, typed
-from dropcap.display import at_second, shown, when
+from dropcap.cli.screen import typed
+from dropcap.display import at_second, many, shown, when
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.preflight import remark

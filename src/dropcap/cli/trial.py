@@ -23,7 +23,7 @@ from dropcap.config.model import REQUESTS_PER_MINUTE, Config
 from dropcap.config.secrets import SecretError, TokenSource
 from dropcap.config.values import BadValueError, api_url, size
 from dropcap.delivery.project_client import redcap_for
-from dropcap.display import shown
+from dropcap.display import many, shown
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.query import Query
 from dropcap.preflight.project import LATER
@@ -260,7 +260,7 @@ def _tried(server: _Server, journal: TrialJournal, given: dict[str, Any]) -> int
         click.echo("All that was uploaded was taken back.")
     if code == 0:
         click.secho(
-            f"{screen.many(bad, 'row')} where dropcap must not be used so" if bad else "dropcap can be used with this REDCap",
+            f"{many(bad, 'row')} where dropcap must not be used so" if bad else "dropcap can be used with this REDCap",
             fg=screen.BAD if bad else screen.GOOD,
         )
         click.echo(

@@ -79,10 +79,16 @@ def duration(low: float, high: float) -> Callable[[str], float]:
             raise BadValueError(f"{quote(text)} is not a duration", "write it as 500ms, 2s, 5m, 1h or 7d")
         seconds = float(found.group(1)) * _SECONDS[found.group(2) or "s"]
         if not low <= seconds <= high:
-            raise BadValueError(f"{quote(text)} is out of range", f"it can be {low:g} to {high:g} seconds")
+            raise BadValueError(f"{quote(text)} is out of range", f"it can be {_said(low)} to {_said(high)}")
         return seconds
 
     return read
+
+
+def _said(seconds: float) -> str:
+    """A duration as it is written in the configuration."""
+    unit = next((unit for unit in ("d", "h", "m") if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0), "s")
+    return f"{seconds / _SECONDS[unit]:g}{unit}"
 
 
 def age(low: float) -> Callable[[str], float | None]:

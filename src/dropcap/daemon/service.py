@@ -28,7 +28,7 @@ from dropcap.daemon.log import Daily, compare, mask_of, stopped
 from dropcap.daemon.opening import open_for_daemon, starting
 from dropcap.daemon.prune import prune_step
 from dropcap.daemon.state import SUSPECT, notify, only_one, prepare, reloading, suspect
-from dropcap.display import shown
+from dropcap.display import many, shown
 from dropcap.files.regular import ignore_lease_breaks
 from dropcap.ledger.chain import NOBODY_KNOWS, AuditAction, AuditActor, AuditChannel
 from dropcap.ledger.database import DatabaseError
@@ -192,7 +192,7 @@ class Summary:
         unanswered = [f"project {name}: {why}" for name, why in sorted(engine.inspector.unanswered().items())]
         more = f" (and {len(not_taken_up) - 1} more)" if len(not_taken_up) > 1 else ""
         mistakes = [f"configuration not wholly in force: {not_taken_up[0]}{more}"] if not_taken_up else []
-        counts = [f"{len(engine.channels)} folders", *([self._counts] if self._counts else [])]
+        counts = [many(len(engine.channels), "folder"), *([self._counts] if self._counts else [])]
         return ", ".join(stuck + counts + paused + away + unanswered + mistakes)
 
     def _ask(self) -> None:
@@ -382,7 +382,7 @@ class Service:
                 engine.inspector.start()  # what it finds is told; nothing waits for it
                 self._begin_to_watch(engine, desk)
                 self._at_work = True
-                state.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
+                state.notify("READY=1", f"STATUS=watching {many(len(engine.channels), 'folder')}")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 code = self._watch(engine, reload, desk)
             except NoThread as error:

@@ -24,7 +24,7 @@ from dropcap import __version__
 from dropcap.config.model import SHORTEST_SECRET, Config, Folder, PostgresLedger, Project, SecretPlace
 from dropcap.config.secrets import SecretError
 from dropcap.delivery.project_client import connection_of
-from dropcap.display import shown
+from dropcap.display import many, shown
 from dropcap.intake.mounts import Mounts
 from dropcap.ledger.database import VERSION, DatabaseError
 from dropcap.ledger.postgres.wire import Connector, Wire, WireConnection
@@ -357,9 +357,8 @@ def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -
         remedy = "raise it with sysctl; until then folders are walked every few seconds instead"
         yield Remark("warning", on_machine("inotify"), " and ".join(short), remedy)
     else:
-        yield Remark(
-            "ok", on_machine("inotify"), f"{directories} directories to watch of {watches}, {folders} folders of {instances}"
-        )
+        message = f"{many(directories, 'directory')} to watch of {watches}, {many(folders, 'folder')} of {instances}"
+        yield Remark("ok", on_machine("inotify"), message)
 
 
 def thread_remarks(config: Config, unit: ServiceUnit | None, cgroups: Path = _CGROUPS) -> Iterator[Remark]:

@@ -14,6 +14,7 @@ from dropcap.delivery.lookup import GROUP, NOBODY, either
 from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.plan import export_reasons, looks_at_field, lookup_reasons
 from dropcap.delivery.project_client import wrong_project
+from dropcap.display import many
 from dropcap.ledger.store import Lead
 from dropcap.preflight.remark import Place, Remark, place_of
 from dropcap.preflight.rules import asked_fields, inspect, instead_of, mismatch, needed_fields
@@ -235,8 +236,8 @@ class Cost:
 
     def text(self, per_minute: int) -> str:
         """The sentence for people; `per_minute` 0: no limit."""
-        requests = [_many(self.each, "request") + " a file"]
-        logged = [_many(self.logged, "entry") + " a file"]
+        requests = [many(self.each, "request") + " a file"]
+        logged = [many(self.logged, "entry") + " a file"]
         if self.shared:
             requests.append(f"{self.shared} for up to {GROUP} files that come together")
             logged.append(f"{self.shared} for those files")
@@ -291,10 +292,6 @@ def limit_remark(project: Project, limit: int) -> Remark:
     if limit > REQUESTS_PER_MINUTE:
         return Remark("warning", place_of(project), message, f"{first}, or take {REQUESTS_PER_MINUTE}")
     return Remark("ok", place_of(project), message, f"before you raise requests_per_minute, {first}")
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word[:-1]}ies" if word.endswith("y") else f"{count} {word}s"
 
 
 #: What people, cameras and browsers put behind a name, before its extension.
