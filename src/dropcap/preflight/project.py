@@ -262,11 +262,11 @@ def cost(rule: Rule) -> Cost:
     asks = bool(lookup_reasons(rule))
     chooses = takes_next(rule.instance)
     looks = looks_at_field(rule.settings, chooses)
-    confirms = rule.settings.confirm is not Confirm.NONE
+    confirms = rule.settings.confirm is Confirm.READBACK
     return Cost(
         each=1 + looks + confirms,
         # A record that is found by its values is looked up once more when its files' place in the order is known.
-        shared=int(asks) + 2 * bool(rule.record_where),
+        shared=int(asks) + 2 * bool(rule.record_where) + (rule.settings.confirm is Confirm.LISTED),
         held=int(asks and not looks),
         looks=int((asks or looks) and not chooses),  # a new instance holds nothing
         logged=1 + confirms,
