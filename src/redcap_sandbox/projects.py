@@ -168,6 +168,14 @@ _VALIDATIONS = {"int": "integer", "float": "number"}
 #: Stands among the items of the XML, and is no field.
 _GROUP = "redcap_data_access_group"
 
+#: A value with line breaks, which XML would take for blanks: REDCap writes them as they are.
+_BROKEN_LINE = re.compile(rb'\bValue="[^"<]*\n[^"<]*"')
+
+
+def _kept_lines(value: re.Match[bytes]) -> bytes:
+    return value[0].replace(b"\r\n", b"&#10;").replace(b"\n", b"&#10;")
+
+
 Element = Any  # of xml.etree, which defusedxml builds
 
 
@@ -178,7 +186,7 @@ def from_xml(path: str | Path) -> SandboxProject:
     """
     path = Path(path)
     try:
-        root: Element = ElementTree.parse(path).getroot()
+        root: Element = ElementTree.fromstring(_BROKEN_LINE.sub(_kept_lines, path.read_bytes()))
     except (ParseError, DefusedXmlException, LookupError) as error:  # LookupError: an encoding that nobody knows
         raise ValueError(f"{path.name} is not an XML file that can be read ({error}); export it from REDCap again") from error
     version = root.find(f"{_ODM}Study/{_ODM}MetaDataVersion")
@@ -327,7 +335,7 @@ def _form(project: SandboxProject, record: str, key: RowKey, data: Element) -> N
         if name == _GROUP:
             if value:
                 project.store.dags[record] = value
-        elif value:
+        elif value and not (name in project.fields and project.fields[name].type == "calc"):  # REDCap calculates it itself
             project.store.set_value(record, key, name, value)
     for item in data.iter(f"{_ODM}ItemDataBase64Binary"):
         try:

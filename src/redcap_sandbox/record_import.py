@@ -115,11 +115,12 @@ def _answer(call: Call, renamed: dict[str, str]) -> Reply:
 
 
 def delete_records(call: Call) -> Reply:
-    """Whole records only. Raises ApiError for what REDCap refuses."""
+    """Whole records, or what a form has of them (REDCap 12). Raises ApiError for what REDCap refuses."""
     if not call.rights.record_delete:
         raise ApiError(403, "no_delete")
     call.need_import()
-    if any(call.text(part) for part in ("event", "instrument", "repeat_instance")):
+    form, event, instance = (call.text(part) for part in ("instrument", "event", "repeat_instance"))
+    if (event or instance) and not form:
         raise ApiError(501, "not_implemented")
     store = call.project.store
     records = call.array("records")
@@ -127,6 +128,11 @@ def delete_records(call: Call) -> Reply:
         if missing := [record for record in records if not call.visible(record)]:
             raise ApiError(400, "records_missing", records=", ".join(missing))
         for record in records:
-            store.delete(record)
+            if form:
+                store.delete_form(
+                    record, form, event, instance, [one for one in call.project.fields.values() if one.form == form]
+                )
+            else:
+                store.delete(record)
             call.note("Delete record", record, "")
     return call.reply(str(len(records)).encode(), call.return_format)

@@ -9,7 +9,7 @@ import mimetypes
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -185,6 +185,25 @@ class Store:
                 for stored in row.files.values():
                     _forget(stored)
             self.dags.pop(record, None)
+
+    def delete_form(self, record: str, form: str, event: str, instance: str, fields: Sequence[Field]) -> None:
+        """Remove what a form has, at all events and instances unless they are named. A row without anything goes, but not a
+        record's last one."""
+        names = {f"{form}_complete", *(column for one in fields for column in one.columns)}
+        with self.lock:
+            rows = self.records[record]
+            for key, row in list(rows.items()):
+                if (
+                    key.instrument not in ("", form)
+                    or (event and key.event != event)
+                    or (instance and str(key.instance) != instance)
+                ):
+                    continue
+                row.values = {name: value for name, value in row.values.items() if name not in names}
+                for one in fields:
+                    _forget(row.files.pop(one.name, None))
+                if not row.values and not row.files and len(rows) > 1:
+                    del rows[key]
 
     def next_name(self) -> str:
         """The record name after the highest numeric one."""

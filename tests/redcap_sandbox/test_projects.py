@@ -112,6 +112,14 @@ def test_project_xml(tmp_path: Path) -> None:
     assert project.fields["sign"].is_signature
 
 
+def test_line_breaks_survive_and_what_is_calculated_is_not_loaded(tmp_path: Path) -> None:
+    text = XML.replace('redcap:Variable="age" redcap:FieldType="text"', 'redcap:Variable="age" redcap:FieldType="calc"', 1)
+    text = text.replace('ItemOID="drug___2" Value="1"', 'ItemOID="mood" Value="first\nsecond &lt;third&gt;"')
+    values = from_xml(written(tmp_path / "p.xml", text)).store.records["P-1"][RowKey("start_arm_1")].values
+    assert values["mood"] == "first\nsecond <third>"
+    assert "age" not in values
+
+
 def test_project_xml_is_served_with_its_records_and_files(tmp_path: Path) -> None:
     with Sandbox(from_xml(written(tmp_path / "p.xml", XML)), TOKEN) as box:
         assert box.content("P-1", "report", "start_arm_1", 2) == b"blood"

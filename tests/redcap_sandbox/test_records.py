@@ -85,8 +85,19 @@ def test_an_instance_shows_only_where_a_chosen_field_has_something(box: Sandbox)
     assert len(call(box, content="record", records="101", fields="record_id,lab_date").json()) == 2
 
 
-def test_delete_of_whole_records_alone(box: Sandbox) -> None:
-    where = {"records[0]": "101", "event": "baseline_arm_1", "instrument": "laboratory"}
+def test_delete_of_a_form_leaves_no_empty_row(box: Sandbox) -> None:
+    row = {**ROW, "redcap_repeat_instrument": "laboratory", "redcap_repeat_instance": "3", "lab_date": "2026-01-01"}
+    put(box, row)
+    before = call(box, content="record", records="101").json()
+    where = {"records[0]": "101", "event": "baseline_arm_1", "instrument": "laboratory", "repeat_instance": "3"}
+    assert call(box, content="record", action="delete", **{**where, "repeat_instance": "2"}).text == "1"
+    assert call(box, content="record", records="101").json() == before
+    assert call(box, content="record", action="delete", **where).text == "1"
+    assert call(box, content="record", records="101").json() == [one for one in before if not one["redcap_repeat_instance"]]
+
+
+def test_delete_of_records(box: Sandbox) -> None:
+    where = {"records[0]": "101", "event": "baseline_arm_1"}
     assert call(box, content="record", action="delete", **where).status_code == 501
     assert call(box, content="record", action="delete", **{"records[0]": "101"}).text == "1"
     assert call(box, content="record", action="delete", **{"records[0]": "nobody"}).status_code == 400
