@@ -179,24 +179,31 @@ class TrialJournal:
             raise TrialError(f"another trial is running ({path} is locked): wait for its end") from None
 
     def all(self) -> list[Upload]:
-        """In their order; a line that a power cut tore is left out."""
-        found = []
+        """What is not over, in its order; a line that a power cut tore is left out."""
+        found: list[Upload] = []
         for line in os.pread(self._fd, os.fstat(self._fd).st_size, 0).splitlines():
-            with contextlib.suppress(ValueError, TypeError):
-                found.append(Upload(**json.loads(line)))
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                told = json.loads(line)
+                if told.pop("over", False):
+                    found = [one for one in found if one != Upload(**told)]
+                else:
+                    found.append(Upload(**told))
         return found
 
-    def enter(self, upload: Upload) -> None:
-        """Durable on return."""
-        os.write(self._fd, json.dumps(asdict(upload)).encode() + b"\n")
-        os.fsync(self._fd)
+    def enter(self, upload: Upload, **over: bool) -> None:
+        """Durable on return. Raises TrialError."""
+        try:
+            os.write(self._fd, b"\n" + json.dumps(asdict(upload) | over).encode() + b"\n")  # after a torn line, too
+            os.fsync(self._fd)
+        except OSError as error:
+            raise TrialError(f"{self.path} cannot be written ({error.strerror}), and nothing is sent without it") from None
 
     def settle(self, settled: Sequence[Upload]) -> None:
-        """Strike these out. Until it is written anew they stay: what is taken back twice is found gone."""
-        left = [one for one in self.all() if one not in settled]
-        os.ftruncate(self._fd, 0)
-        for one in left:
-            self.enter(one)
+        """These are over. Raises TrialError; they are looked for once more then, and found gone."""
+        for one in settled:
+            self.enter(one, over=True)
+        if not self.all():
+            os.ftruncate(self._fd, 0)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -348,11 +355,17 @@ class Trial:
                 left = f"perhaps a file of the trial's; remove it in REDCap ({error.meaning.message})"
             if left:
                 self.left.append(f"{where}: {left}")
-            if target.record.startswith(_NO_RECORD) and self.redcap.records(records=[target.record], stop=self.stop):
+            if target.record.startswith(_NO_RECORD) and self._exists(target.record):
                 self.left.append(f"record {target.record}, which REDCap made unasked: delete it there")
-            self.journal.settle([one for one in ours if one.target == target])
+            with contextlib.suppress(TrialError):
+                self.journal.settle([one for one in ours if one.target == target])
         if not self._production and any(one.instance for one in ours):
             self.left.append("a repeat instance without a file: delete it in REDCap if it disturbs")
+
+    def _exists(self, record: str) -> bool:
+        with contextlib.suppress(RedcapError, TrialError):
+            return bool(self.redcap.records(records=[record], stop=self.stop))
+        return False
 
     def _removed_from(self, target: FileTarget, sums: set[str]) -> str:
         """Remove a file with one of these checksums; what is left there. Raises RedcapError, TrialError."""
