@@ -246,6 +246,48 @@ def test_somebody_else_s_file_is_not_taken_back(place: Site) -> None:
     assert [one.name for one in place.box.holdings()] == ["theirs.pdf"]
 
 
+def test_what_somebody_uploads_meanwhile_is_neither_replaced_nor_removed(place: Site) -> None:
+    for after in ("an empty file", "a record's export"):
+        process = subprocess.Popen(
+            [*DROPCAP, "trial", "--record", "101", "--yes"],
+            env=place.env(PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(after):
+                break
+        place.box.project.store.put_bytes("101", RowKey("baseline_arm_1"), "consent_pdf", "theirs.pdf", b"theirs")
+        process.communicate(timeout=30)
+        assert [(one.field, one.name) for one in place.box.holdings()] == [("consent_pdf", "theirs.pdf")]
+        place.box.project.store.remove_file("101", RowKey("baseline_arm_1"), "consent_pdf")
+
+
+@pytest.mark.parametrize("match", [IMPORT, EXPORT])
+def test_lost_connections_are_told_without_a_traceback(place: Site, match: dict[str, str]) -> None:
+    place.box.ill(Fault("reset_after_body", None, match, stored=match is IMPORT))
+    trial(place, code=1)
+    place.box.well()
+    trial(place)
+    assert place.box.holdings() == []
+
+
+def test_nothing_is_left_if_nobody_reads_the_table(place: Site) -> None:
+    process = subprocess.Popen(
+        [*DROPCAP, "trial", "--record", "101", "--yes"],
+        env=place.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    process.wait(30)
+    assert place.box.holdings() == []
+
+
 def test_a_second_token_shows_what_is_said_of_missing_rights(place: Site, tmp_path: Path) -> None:
     other = tmp_path / "second"
     other.write_text("A" * 32)

@@ -247,9 +247,10 @@ def _tried(server: _Server, journal: TrialJournal, given: dict[str, Any]) -> int
         code = _away(error)
     except Stopped:
         code = 130
-    trial.stop.clear()
-    with _doing(console), contextlib.suppress(Stopped):
-        trial.take_back()
+    finally:
+        trial.stop.clear()
+        with _doing(console), contextlib.suppress(Stopped):
+            trial.take_back()
     click.echo()
     left = [*trial.left, *(f"{one.record}, {one.field}: see the next trial" for one in trial.pending())]
     for line in left:

@@ -460,13 +460,20 @@ class Trial:
 
     def _send(self, target: FileTarget, content: bytes, name: str) -> Meaning | bool:
         """Import a file, entered in the journal before; whether the reply has proven its end, or why it failed."""
-        if self.jobs.busy(target):
-            raise TrialError("a file of dropcap's waits for this place now: nothing more is sent")
+        self._still_ours(target)
         self.journal.enter(self._upload(target, hashlib.sha256(content).hexdigest()))
         try:
             return self.redcap.import_file(target, BytesIO(content), len(content), name, stop=self.stop).proven
         except RedcapError as error:
             return error.meaning
+
+    def _still_ours(self, target: FileTarget) -> None:
+        """Raises TrialError if a file waits for the place, or somebody has put one there since the trial did."""
+        if self.jobs.busy(target):
+            raise TrialError("a file of dropcap's waits for this place now: nothing more is sent")
+        sums = {one.sha256 for one in self.pending() if one.target == target}
+        if sums and isinstance(found := self._export(target), Exported) and found.sha256 not in sums:
+            raise TrialError("the field holds another file now, which is not the trial's: nothing more is sent")
 
     def _upload(self, target: FileTarget, sha256: str) -> Upload:
         project = self.answer.structure.project.project_id
@@ -536,7 +543,11 @@ class Trial:
         elif isinstance(found := self._export(text), Meaning) and found.verdict in (Verdict.REFUSED, Verdict.UNCLEAR):
             yield self._tried("a text field gives no file", "refused")
         yield self._refused(
-            "a blocked ending is refused", target, Reason.BLOCKED_EXTENSION, "dropcap's `content` refuses them", "trial.exe"
+            "a blocked ending is refused",
+            target,
+            Reason.BLOCKED_EXTENSION,
+            "the rules' patterns say which endings are taken",
+            "trial.exe",
         )
         yield self._refused("an empty file is refused", target, Reason.REFUSED, "dropcap sends none", content=b"")
 
@@ -559,6 +570,7 @@ class Trial:
         with tempfile.TemporaryFile() as file:
             file.truncate(self.large)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._still_ours(target)
             self.journal.enter(self._upload(target, digest))
             try:
                 sent = self.redcap.import_file(target, file.fileno(), self.large, "dropcap-trial.pdf", stop=self.stop)
@@ -583,6 +595,7 @@ class Trial:
 
     def _removed(self, target: FileTarget) -> Tried:
         relies = "a removed file is gone"
+        self._still_ours(target)
         try:
             self.redcap.delete_file(target, self.stop)
         except RedcapError as error:
@@ -662,7 +675,8 @@ class Trial:
 
     def _times(self) -> Tried:
         kinds = ("project", "record", "export", "import")
-        middle = {kind: statistics.median(one.seconds for one in self.redcap.seen if one.kind == kind) for kind in kinds}
+        taken = {kind: [one.seconds for one in self.redcap.seen if one.kind == kind] for kind in kinds}
+        middle = {kind: statistics.median(seconds) for kind, seconds in taken.items() if seconds}
         return Tried(
             "time of each kind of request",
             ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in middle.items()),
