@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,13 +26,13 @@ from dropcap.display import many, shown
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.query import Query
 from dropcap.preflight.project import LATER
-from dropcap.preflight.trial import MOST_REQUESTS, Budget, Observed, Trial, TrialError, TrialJournal, Tried, Verdicts, report
+from dropcap.preflight.trial import MOST_REQUESTS, Budget, Judgement, Observed, Trial, TrialError, TrialJournal, Tried, report
 from dropcap.redcap.client import FileTarget, RedcapError
 from dropcap.redcap.reply import remedy_now
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Token
 
-_COLOURS = {Verdicts.EXPECTED: screen.GOOD, Verdicts.COPES: screen.WAIT, Verdicts.UNUSABLE: screen.BAD}
+_COLOURS = {Judgement.EXPECTED: screen.GOOD, Judgement.COPES: screen.WAIT, Judgement.UNUSABLE: screen.BAD}
 #: The columns of the first two cells of a row; with the verdict, 80.
 _RELIES, _DID = 31, 32
 
@@ -75,7 +74,7 @@ def _of_configuration(config: Config, name: str | None, second: Token | None, st
     other = None
     if second is not None:
         other = cast(Observed, redcap_for(config, project, window, Observed))
-        other.token = partial(_same, second)
+        other.token = lambda: second
     return _Server(redcap, other, project.api, place, _Jobs(ledger, entries))
 
 
@@ -85,16 +84,12 @@ def _of_address(url: str, token: Token, second: Token | None) -> _Server:
     except BadValueError as error:
         raise click.UsageError(f"--url: {error.message}: {error.remedy}") from None
     window = RequestWindow(_home() / "trial.window", REQUESTS_PER_MINUTE)
-    other = Observed(address, partial(_same, second), window) if second else None
-    return _Server(Observed(address, partial(_same, token), window), other, address, _home(), _Jobs(None, ()))
+    other = Observed(address, lambda: second, window) if second else None
+    return _Server(Observed(address, lambda: token, window), other, address, _home(), _Jobs(None, ()))
 
 
 def _home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "dropcap"
-
-
-def _same(token: Token) -> Token:
-    return token
 
 
 def _read(path: Path | None) -> Token | None:
@@ -152,7 +147,7 @@ def _print(one: Tried) -> None:
             f"{cell[number] if number < len(cell) else '':<{room}}" for cell, room in zip(cells, (_RELIES, _DID), strict=True)
         )
         click.echo((row + (click.style(one.verdict.value, fg=_COLOURS[one.verdict]) if number == 0 else "")).rstrip())
-    if one.advice and one.verdict is not Verdicts.EXPECTED:
+    if one.advice and one.verdict is not Judgement.EXPECTED:
         for text in screen.wrapped(f"-> {one.advice}".split(" "), 78, 3):
             click.echo(f"  {text}")
 
@@ -255,8 +250,8 @@ def _tried(server: _Server, journal: TrialJournal, given: dict[str, Any]) -> int
     left = [*trial.left, *(f"{one.record}, {one.field}: see the next trial" for one in trial.pending())]
     for line in left:
         screen.line(f"left in REDCap: {line}", hang=4)
-    bad = sum(one.verdict is Verdicts.UNUSABLE for one in tried)
-    copes = sum(one.verdict is Verdicts.COPES for one in tried)
+    bad = sum(one.verdict is Judgement.UNUSABLE for one in tried)
+    copes = sum(one.verdict is Judgement.COPES for one in tried)
     if not left:
         click.echo("All that was uploaded was taken back.")
     if code == 0:

@@ -28,7 +28,7 @@ from dropcap.reasons import Reason
 from dropcap.redcap.client import Exported, FileTarget, ProjectStructure, Redcap, RedcapError
 from dropcap.redcap.parsing import file_name
 from dropcap.redcap.reply import Asked, Meaning, Verdict
-from dropcap.redcap.request import MAX_WORDS, Body, form, safe_name
+from dropcap.redcap.request import MAX_WORDS, form, safe_name
 from dropcap.redcap.transport import Reply
 from dropcap.routing.rule import Target
 
@@ -46,7 +46,7 @@ class TrialError(Exception):
     """The trial cannot be made so: what is wrong, and what to do."""
 
 
-class Verdicts(Enum):
+class Judgement(Enum):
     """What an answer means for those who want to use dropcap with this server."""
 
     EXPECTED = "as expected"
@@ -55,7 +55,7 @@ class Verdicts(Enum):
 
 
 @dataclass
-class Exchange:
+class Observation:
     """One request and the head and words of its reply. `framed`: by its length, by chunks, or else by the connection's end."""
 
     kind: str
@@ -93,7 +93,7 @@ class Observed(Redcap):
     def observe(self, budget: Budget) -> Self:
         """Count the requests, and keep the replies from now on."""
         self.budget = budget
-        self.seen: list[Exchange] = []
+        self.seen: list[Observation] = []
         return self
 
     def delete_file(self, target: FileTarget, stop: threading.Event | None = None) -> None:
@@ -116,15 +116,10 @@ class Observed(Redcap):
     def _exchange(self, body: Any, for_: Asked, stop: threading.Event | None, *, rewindable: bool = True) -> Iterator[Reply]:
         kind, self.kind = self.kind or for_, ""
         began = time.monotonic()
-
-        def as_asked() -> Body:
-            made: Body = body()
-            return made
-
-        with super()._exchange(as_asked, for_, stop, rewindable=rewindable) as reply:
+        with super()._exchange(body, for_, stop, rewindable=rewindable) as reply:
             headers = reply.headers
             framed = "length" if headers.get("Content-Length") else "chunks" if reply.framed else "end of connection"
-            self.seen.append(Exchange(kind, reply.status, dict(headers), framed, 0.0))
+            self.seen.append(Observation(kind, reply.status, dict(headers), framed, 0.0))
             try:
                 yield reply
             finally:
@@ -222,13 +217,13 @@ class Tried:
 
     relies: str
     did: str
-    verdict: Verdicts
+    verdict: Judgement
     advice: str = ""
-    exchanges: Sequence[Exchange] = ()
+    exchanges: Sequence[Observation] = ()
 
 
 @dataclass(frozen=True)
-class Place:
+class TrialPlace:
     """Where the trial is made, and, if the project has one, a repeating field to try `next` on."""
 
     target: FileTarget
@@ -237,7 +232,7 @@ class Place:
 
 def place_for(
     structure: ProjectStructure, rows: Sequence[Row], record: str, name: str | None, event: str | None, jobs: OpenJobs
-) -> Place:
+) -> TrialPlace:
     """An empty place of the record that nobody waits for. Raises TrialError if there is none."""
     if not rows:
         raise TrialError("REDCap shows no such record: make one for the trial, or name another with --record")
@@ -266,7 +261,7 @@ def place_for(
             "the record has no file field that is empty and that no file waits for: name another --record or --field"
         )
     target, following = free[0], [one for one in free[1:] if one in repeating]
-    return Place(target, following[0] if following else None)
+    return TrialPlace(target, following[0] if following else None)
 
 
 def instance_of(row: Row, its_form: str) -> int:
@@ -293,7 +288,7 @@ class Trial:
     second: Observed | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     answer: Answer = field(init=False)
-    place: Place = field(init=False)
+    place: TrialPlace = field(init=False)
     left: list[str] = field(default_factory=list)
     _no_file: str = ""  # what REDCap said of the empty field, if its words are not known
     _first: int = 0  # of the exchanges that no row has yet
@@ -313,12 +308,12 @@ class Trial:
         target = self.place.target
         empty = self._empty(target)
         yield empty
-        if empty.verdict is Verdicts.UNUSABLE:
+        if empty.verdict is Judgement.UNUSABLE:
             return
         first, second = (f"%PDF-1.4 dropcap trial {secrets.token_hex(8)}\n".encode() for _ in range(2))
         sent = self._import("a small file is stored", target, first, "dropcap-trial.pdf")
         yield sent
-        if sent.verdict is not Verdicts.UNUSABLE:
+        if sent.verdict is not Judgement.UNUSABLE:
             yield from self._read(target, first, "dropcap-trial.pdf", "it comes back, byte for byte", "its name comes back")
             yield from self._refusals(target)
             yield self._import("another takes its place", target, second, _ODD_NAME)
@@ -395,12 +390,12 @@ class Trial:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _since(self) -> list[Exchange]:
+    def _since(self) -> list[Observation]:
         """The exchanges since the last row."""
         begin, self._first = self._first, len(self.redcap.seen)
         return self.redcap.seen[begin:]
 
-    def _tried(self, relies: str, did: str, verdict: Verdicts = Verdicts.EXPECTED, advice: str = "") -> Tried:
+    def _tried(self, relies: str, did: str, verdict: Judgement = Judgement.EXPECTED, advice: str = "") -> Tried:
         seen = self._since()
         return Tried(relies, f"{seen[-1].status}: {did}" if seen and seen[-1].status else did, verdict, advice, seen)
 
@@ -411,27 +406,27 @@ class Trial:
             self.redcap.version(self.stop)
             self._first = len(self.redcap.seen)
             advice = "the server fails here and answers elsewhere: show this row to its administrator"
-            return Tried(relies, meaning.message, Verdicts.UNUSABLE, advice, seen)
-        return self._tried(relies, meaning.message, Verdicts.UNUSABLE, meaning.remedy)
+            return Tried(relies, meaning.message, Judgement.UNUSABLE, advice, seen)
+        return self._tried(relies, meaning.message, Judgement.UNUSABLE, meaning.remedy)
 
     def _of_the_project(self) -> Iterator[Tried]:
         structure, rights = self.answer.structure, self.answer.rights
         did = f"REDCap {self.answer.version}, {len(structure.file_fields())} file fields, {len(structure.events)} events"
         copes = "" if structure.told_repeating else "what repeats is not told: give the token Project Design, or trust your rules"
-        verdict = Verdicts.COPES if copes else Verdicts.EXPECTED
+        verdict = Judgement.COPES if copes else Judgement.EXPECTED
         yield self._tried("version and structure", did, verdict, copes)
         its = structure.fields[self.place.target.field].form
         if rights is None:
             advice = "dropcap asks, and goes by what is refused"
-            yield Tried("rights of the token", "not told, or of several users", Verdicts.COPES, advice)
+            yield Tried("rights of the token", "not told, or of several users", Judgement.COPES, advice)
         elif not rights.api_import or its in rights.hidden | rights.read_only:
             advice = "give the token's user API Import/Update, and edit rights for the form"
-            yield Tried("rights of the token", "it may not import here", Verdicts.UNUSABLE, advice)
+            yield Tried("rights of the token", "it may not import here", Judgement.UNUSABLE, advice)
         elif not rights.has_full_data(its):
             advice = "files may be hidden from it: give it Full Data Set, or set `confirm: listed`"
-            yield Tried("rights of the token", "import, but no full data export", Verdicts.COPES, advice)
+            yield Tried("rights of the token", "import, but no full data export", Judgement.COPES, advice)
         else:
-            yield Tried("rights of the token", "import and full data export", Verdicts.EXPECTED)
+            yield Tried("rights of the token", "import and full data export", Judgement.EXPECTED)
 
     def _rows(self) -> list[dict[str, str]]:
         fields = [self.answer.structure.record_id_field, *self.answer.structure.file_fields()]
@@ -455,7 +450,7 @@ class Trial:
         if found.verdict is Verdict.UNCLEAR:
             self._no_file = found.said
             advice = "dropcap believes a record's export that shows no file"
-            return self._tried(relies, f"refused: {found.said or found.message}", Verdicts.COPES, advice)
+            return self._tried(relies, f"refused: {found.said or found.message}", Judgement.COPES, advice)
         return self._failed(relies, found)
 
     def _send(self, target: FileTarget, content: bytes, name: str) -> Meaning | bool:
@@ -486,10 +481,10 @@ class Trial:
             if found:
                 return self._tried(relies, words)
             return self._tried(
-                relies, f"{words}, no length", Verdicts.COPES, "dropcap reads each file back before it counts as done"
+                relies, f"{words}, no length", Judgement.COPES, "dropcap reads each file back before it counts as done"
             )
         if found.verdict is Verdict.UNKNOWN and found.reason not in LATER:
-            return self._tried(relies, found.message, Verdicts.COPES, "dropcap reads it back before it counts as done")
+            return self._tried(relies, found.message, Judgement.COPES, "dropcap reads it back before it counts as done")
         return self._failed(relies, found)
 
     def _read(self, target: FileTarget, content: bytes, name: str, whole: str, named: str) -> Iterator[Tried]:
@@ -497,7 +492,7 @@ class Trial:
         if isinstance(found, Meaning):
             if found.reason == Reason.NO_FILE:
                 advice = "REDCap said that it was stored, and has nothing: ask its administrator; no file is safe here"
-                yield self._tried(whole, "there is no file", Verdicts.UNUSABLE, advice)
+                yield self._tried(whole, "there is no file", Judgement.UNUSABLE, advice)
             else:
                 yield self._failed(whole, found)
             return
@@ -505,17 +500,17 @@ class Trial:
         framed = f"by {seen.framed}" + (", compressed" if seen.headers.get("Content-Encoding") else "")
         if found.sha256 != hashlib.sha256(content).hexdigest():
             did = f"other bytes: {found.size} instead of {len(content)}"
-            yield self._tried(whole, did, Verdicts.UNUSABLE, "what is stored is not what was sent: look for what changes files")
+            yield self._tried(whole, did, Judgement.UNUSABLE, "what is stored is not what was sent: look for what changes files")
         elif not found.proven_whole:
-            yield self._tried(whole, f"equal, {framed}", Verdicts.COPES, "a cut shows in the comparison, which is always made")
+            yield self._tried(whole, f"equal, {framed}", Judgement.COPES, "a cut shows in the comparison, which is always made")
         else:
             yield self._tried(whole, f"equal, {framed}")
         where = "Content-Type" if file_name({"Content-Type": seen.headers.get("Content-Type", "")}) else "Content-Disposition"
         if found.name == name:
-            yield Tried(named, f"equal, in {where}", Verdicts.EXPECTED)
+            yield Tried(named, f"equal, in {where}", Judgement.EXPECTED)
         else:
-            advice = "dropcap compares content; with `confirm: listed` such names are not confirmed"
-            yield Tried(named, f"REDCap made it {shown(found.name)}", Verdicts.COPES, advice)
+            advice = "dropcap compares content, not names"
+            yield Tried(named, f"REDCap made it {shown(found.name)}", Judgement.COPES, advice)
 
     def _shown(self, target: FileTarget) -> Tried:
         relies = "a record's export shows it"
@@ -526,7 +521,7 @@ class Trial:
         if value in ("[document]", safe_name(_ODD_NAME)):
             return self._tried(relies, "[document]" if value == "[document]" else "the file's name")
         advice = "dropcap asks the field itself; do not set `confirm: listed`"
-        return self._tried(relies, "another text" if value else "blank, though a file is there", Verdicts.COPES, advice)
+        return self._tried(relies, "another text" if value else "blank, though a file is there", Judgement.COPES, advice)
 
     def _refusals(self, target: FileTarget) -> Iterator[Tried]:
         key = self.answer.structure.record_id_field
@@ -556,13 +551,13 @@ class Trial:
     ) -> Tried:
         found = self._send(target, content, name)
         if isinstance(found, bool):
-            return self._tried(relies, "stored all the same", Verdicts.COPES, copes)
+            return self._tried(relies, "stored all the same", Judgement.COPES, copes)
         if found.reason == reason or (reason == Reason.REFUSED and found.verdict is Verdict.REFUSED):
             return self._tried(relies, "refused")
         if found.verdict is Verdict.REFUSED:
-            return self._tried(relies, f"refused: {found.message}", Verdicts.COPES, f"the words are not known; {copes}")
+            return self._tried(relies, f"refused: {found.message}", Judgement.COPES, f"the words are not known; {copes}")
         if found.reason == Reason.RIGHTS:
-            return self._tried(relies, f"as lacking a right: {found.message}", Verdicts.COPES, copes)
+            return self._tried(relies, f"as lacking a right: {found.message}", Judgement.COPES, copes)
         return self._failed(relies, found)
 
     def _of_size(self, target: FileTarget) -> Tried:
@@ -581,17 +576,17 @@ class Trial:
                 if isinstance(found, Exported) and found.sha256 == digest:
                     return self._tried(relies, f"equal, in {sent.seconds:.1f} s")
                 return self._tried(
-                    relies, "said to be stored, and is not", Verdicts.UNUSABLE, f"set `max_size` below {self.large}"
+                    relies, "said to be stored, and is not", Judgement.UNUSABLE, f"set `max_size` below {self.large}"
                 )
         if meaning.reason == Reason.TOO_LARGE:
             return self._tried(
-                relies, "refused as too large", Verdicts.COPES, "such files fail as `too_large`, or set `max_size`"
+                relies, "refused as too large", Judgement.COPES, "such files fail as `too_large`, or set `max_size`"
             )
         advice = f"dropcap finds out whether it was the size; better set `max_size` below {self.large} bytes"
         seen = self._since()
         self.redcap.version(self.stop)
         self._first = len(self.redcap.seen)
-        return Tried(relies, meaning.message, Verdicts.COPES, advice, seen)
+        return Tried(relies, meaning.message, Judgement.COPES, advice, seen)
 
     def _removed(self, target: FileTarget) -> Tried:
         relies = "a removed file is gone"
@@ -607,11 +602,11 @@ class Trial:
             value = shows(self._rows(), self.answer.structure, target)
             if not value:
                 return self._tried(relies, "no file, and blank in the export")
-            return self._tried(relies, "the record's export still shows it", Verdicts.COPES, "dropcap asks the field itself")
+            return self._tried(relies, "the record's export still shows it", Judgement.COPES, "dropcap asks the field itself")
         if isinstance(found, Meaning):
             return self._failed(relies, found)
         advice = "what dropcap reads back here may be out of date: ask the administrator for a cache in between"
-        return self._tried(relies, "REDCap still gives it out", Verdicts.UNUSABLE, advice)
+        return self._tried(relies, "REDCap still gives it out", Judgement.UNUSABLE, advice)
 
     def _of_instances(self) -> Iterator[Tried]:
         target = self.place.repeating
@@ -619,12 +614,12 @@ class Trial:
             return
         found = self._export(target)
         if isinstance(found, Exported):
-            yield self._tried("the next instance is empty", "it holds a file", Verdicts.UNUSABLE, "do not use `instance: next`")
+            yield self._tried("the next instance is empty", "it holds a file", Judgement.UNUSABLE, "do not use `instance: next`")
             return
         content = f"%PDF-1.4 dropcap trial {secrets.token_hex(8)}\n".encode()
         sent = self._import("a new repeat instance", target, content, "dropcap-trial.pdf")
         yield sent
-        if sent.verdict is Verdicts.UNUSABLE:
+        if sent.verdict is Judgement.UNUSABLE:
             return
         yield from self._read(target, content, "dropcap-trial.pdf", "it comes back from there", "with its name")
         its = self.answer.structure.fields[target.field].form
@@ -635,7 +630,7 @@ class Trial:
             yield self._tried(relies, f"instance {highest}")
         else:
             advice = "`instance: next` would write over files here: give instances by number"
-            yield self._tried(relies, f"{highest}, not {target.instance}", Verdicts.UNUSABLE, advice)
+            yield self._tried(relies, f"{highest}, not {target.instance}", Judgement.UNUSABLE, advice)
 
     def _of_other_tokens(self, target: FileTarget) -> Iterator[Tried]:
         """What a token that lacks a right is told. Its import goes to a record that nobody has, whosever project it is."""
@@ -656,12 +651,12 @@ class Trial:
             seen = self.second.seen[begin:]
             relies = f"a token without {right} right"
             if meaning is None or meaning.reason in (Reason.NO_RECORD, Reason.NO_FILE):
-                yield Tried(relies, "the second token has it", Verdicts.EXPECTED, exchanges=seen)
+                yield Tried(relies, "the second token has it", Judgement.EXPECTED, exchanges=seen)
             elif meaning.verdict is Verdict.PROJECT:
-                yield Tried(relies, "told as such", Verdicts.EXPECTED, exchanges=seen)
+                yield Tried(relies, "told as such", Judgement.EXPECTED, exchanges=seen)
             else:
-                advice = "files fail one by one, until two alike pause the project"
-                yield Tried(relies, meaning.message, Verdicts.COPES, advice, seen)
+                advice = "files fail one by one, until several alike pause the project"
+                yield Tried(relies, meaning.message, Judgement.COPES, advice, seen)
 
     def _dialect(self) -> Tried:
         relies = "errors in JSON, XML without a form"
@@ -671,7 +666,7 @@ class Trial:
         did = f"{asked.get('form') or asked['kind']}, {lost.get('form') or lost['kind']}"
         if (asked.get("form"), lost.get("form")) == ("json", "xml"):
             return self._tried(relies, did)
-        return self._tried(relies, did, Verdicts.COPES, "that a file is too large is then found out by asking again")
+        return self._tried(relies, did, Judgement.COPES, "that a file is too large is then found out by asking again")
 
     def _times(self) -> Tried:
         kinds = ("project", "record", "export", "import")
@@ -680,7 +675,7 @@ class Trial:
         return Tried(
             "time of each kind of request",
             ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in middle.items()),
-            Verdicts.EXPECTED,
+            Judgement.EXPECTED,
         )
 
 
