@@ -110,8 +110,8 @@ def prune_command(config_path: Path, folder_name: str | None, dry_run: bool, for
             gone = _removed(ask, seen, ages)
             well = [name for name in folders if name in config.folders and name not in {*seen.cannot, *seen.elsewhere}]
             ask({"step": "end", "folders": well, "now": now})
-    if keep.history is not None and not dry_run and folder_name is None:
-        _without_old_ledgers(config.state_dir, now - keep.history)
+    if keep.history is not None and folder_name is None:
+        _old_ledgers(config.state_dir, now - keep.history, dry_run)
     over = [one for _, _, found in seen.steps for one in found]
     if as_data:
         click.echo(json.dumps(_as_json(seen, over, gone, dry_run=dry_run), indent=1))
@@ -120,13 +120,15 @@ def prune_command(config_path: Path, folder_name: str | None, dry_run: bool, for
     sys.exit(1 if seen.cannot or seen.doubtful or (len(gone) < len(over) and not dry_run) else 0)
 
 
-def _without_old_ledgers(state_dir: Path, before: float) -> None:
-    """Remove the copies that upgrades have left, which hold names as the history does."""
+def _old_ledgers(state_dir: Path, before: float, dry_run: bool) -> None:
+    """Remove the copies that upgrades have left, which hold names as the history does, or tell of them."""
     for copy in state_dir.glob("ledger.before-*.db"):
         with contextlib.suppress(OSError):
             if copy.stat().st_mtime < before:
-                copy.unlink()
-                screen.line(f"{copy.name}, the ledger before an upgrade, is removed: keep.history is over", err=True)
+                if not dry_run:
+                    copy.unlink()
+                said = "would be" if dry_run else "is"
+                screen.line(f"{copy.name}, the ledger before an upgrade, {said} removed: keep.history is over", err=True)
 
 
 # The time -------------------------------------------------------------------------------------------------------------------
